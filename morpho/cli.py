@@ -1,0 +1,186 @@
+"""The command line: parse, call, exit status. `morpho --help` lists the verbs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+import morpho
+from morpho.errors import InputError, MorphoError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from morpho.problem import Problem
+
+app = typer.Typer(
+    help="Topology optimization: mpirun -n 2 morpho solve problem.yaml, then open design.pvd in ParaView.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PETSC = {"allow_extra_args": True, "ignore_unknown_options": True}
+PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; prefixes: elasticity_, filter_."
+
+ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
+RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
+
+
+@app.command(context_settings=PETSC, epilog=PETSC_HELP)
+def solve(
+    context: typer.Context,
+    file: ProblemFile,
+    output: Annotated[Path | None, typer.Option(help="run folder, default runs/NAME")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Optimize a problem and write its run folder."""
+    comm = _start(context)
+    problem = _load(comm, file, overrides)
+    result = morpho.solve(problem, output or Path("runs") / problem.name, comm)
+    raise typer.Exit(result.status.exit_code)
+
+
+@app.command(context_settings=PETSC, epilog=PETSC_HELP)
+def resume(context: typer.Context, folder: RunFolder, overrides: Overrides = None) -> None:
+    """Go on from the newest checkpoint of a run folder, on any number of ranks."""
+    comm = _start(context)
+    problem = _load(comm, folder / "problem.yaml", overrides)
+    result = morpho.resume(folder, problem, comm)
+    raise typer.Exit(result.status.exit_code)
+
+
+@app.command()
+def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None) -> None:
+    """Validate a problem file without solving, and print what was understood."""
+    comm = _start(context)
+    problem = _load(comm, file, overrides)
+    from morpho.parts import Parts
+    from morpho.record import describe
+
+    with Parts(problem, comm) as parts:
+        for line in describe(parts):
+            logging.getLogger("morpho").info(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of problem files, for editors and other programs."""
+    from morpho.problem import Problem
+
+    typer.echo(json.dumps(Problem.model_json_schema(), indent=2))
+
+
+@app.command()
+def export(
+    folder: RunFolder,
+    output: Annotated[Path | None, typer.Option(help=".stl or .ply, default FOLDER/design.stl")] = None,
+    level: Annotated[float, typer.Option(min=0.0, max=1.0, help="density at the surface")] = 0.5,
+    smooth: Annotated[bool, typer.Option(help="smooth the surface")] = True,
+) -> None:
+    """Write the surface of a 3-D design for CAD, printing or other programs (serial)."""
+    from morpho.results.surface import export_stl
+
+    target = output or folder / "design.stl"
+    figures = export_stl(folder, target, level=level, smooth=smooth)
+    typer.echo(f"{target}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
+    from morpho.results.render import plot_history, render
+
+    render(folder, folder / "design.png")
+    plot_history(folder, folder / "history.png")
+    typer.echo(f"{folder / 'design.png'}, {folder / 'history.png'}")
+
+
+def main() -> NoReturn:
+    """Entry point: exit status 2 for bad input; an unexpected error on one rank ends all of them."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _complain(error)
+    except MorphoError as error:
+        code = _complain(error, 3)
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        code = _usage(error)
+    sys.stdout.flush()
+    sys.exit(code or 0)
+
+
+def _start(context: typer.Context) -> MPI.Comm:
+    """Hand PETSc its options, start MPI, and log on rank 0."""
+    wrong = [arg for arg in context.args if arg.startswith("--")]
+    if wrong:
+        raise InputError(f"unknown option {wrong[0]}; see morpho {context.info_name} --help (PETSc options have one -)")
+    import petsc4py
+
+    petsc4py.init([sys.argv[0], *context.args])
+    from mpi4py import MPI
+
+    log = logging.getLogger("morpho")
+    log.setLevel(logging.INFO if MPI.COMM_WORLD.rank == 0 else logging.CRITICAL)
+    log.addHandler(_terminal())
+    return MPI.COMM_WORLD
+
+
+def _terminal() -> logging.Handler:
+    """Every line in a batch job; on a terminal, where a bar shows the iterations, all the others."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    if sys.stderr.isatty():
+        handler.addFilter(lambda record: not record.getMessage().startswith("it "))
+    return handler
+
+
+def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> Problem:
+    from morpho.parallel import on_root
+
+    return on_root(comm, lambda: morpho.load_problem(file, overrides or ()))
+
+
+def _complain(error: MorphoError, code: int = 2) -> int:
+    """Print complaints once, on rank 0."""
+    if _rank() == 0:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+def _usage(error: Exception) -> int:
+    """A wrong command line ends with 2; anything else is a defect and must not leave other ranks waiting."""
+    show: Callable[..., Any] | None = getattr(error, "show", None)
+    if show is not None:
+        if _rank() == 0:
+            show()
+        return 2
+    traceback.print_exc()
+    sys.stderr.flush()
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.COMM_WORLD.size > 1:
+            MPI.COMM_WORLD.Abort(1)
+    return 1
+
+
+def _rank() -> int:
+    """Rank of this process, also before MPI has started."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        return int(MPI.COMM_WORLD.rank)
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))

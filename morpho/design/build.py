@@ -1,0 +1,117 @@
+"""The design map of a problem on its mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from morpho.design.chain import Chain
+from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
+from morpho.design.helmholtz import HelmholtzFilter, length_parameter
+from morpho.design.passive import PassiveCells
+from morpho.design.projection import HeavisideProjection
+from morpho.fem.helmholtz import HelmholtzPde
+from morpho.interfaces import Array, DesignMap
+from morpho.mesh import Mesh
+from morpho.mesh.mesh import Indices
+from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.parallel import global_sum
+from morpho.problem.base import is_settled, value_at
+from morpho.problem.spec import Problem, VolumeConstraint
+
+NONE: Indices = np.empty(0, dtype=np.int32)
+
+
+class Design:
+    """Passive cells, then the filter, then the projection, then passive cells again (so that they are exact).
+
+    `complaints` says what is wrong with the regions; do not use the design if there are any. Holds PETSc objects
+    with a Helmholtz filter: use `close` (collective).
+    """
+
+    def __init__(self, mesh: Mesh, problem: Problem) -> None:
+        self.mesh, self.problem = mesh, problem
+        self.complaints: list[str] = []
+        passive = problem.design.passive
+        solid = self._cells("solid", len(passive.solid))
+        void = self._cells("void", len(passive.void))
+        self.passive = PassiveCells(solid, void)
+        self.total_volume = global_sum(mesh.comm, mesh.volumes)
+        self.n_design = int(mesh.comm.allreduce(mesh.n - len(solid) - len(void)))
+        self._check(solid, void)
+
+        spec = problem.design.filter
+        self._filter: list[DesignMap] = []
+        self.sensitivity_filter: SensitivityFilter | None = None
+        self._close: list[Callable[[], None]] = []
+        if spec.radius is None or self.complaints:
+            return
+        if spec.kind == "helmholtz":
+            pde = HelmholtzPde(mesh, length_parameter(spec.radius))
+            self._filter = [HelmholtzFilter(pde)]
+            self._close.append(pde.close)
+        else:
+            neighbourhood = Neighbourhood(mesh.comm, mesh.centers, mesh.volumes, spec.radius)
+            if spec.kind == "cone":
+                self._filter = [ConeFilter(neighbourhood)]
+            else:
+                self.sensitivity_filter = SensitivityFilter(neighbourhood, mesh.volumes)
+
+    def at(self, iteration: int) -> Chain:
+        """The map in force at a design iteration (local)."""
+        projection = self.problem.design.projection
+        maps: list[DesignMap] = [self.passive, *self._filter]
+        if projection is not None:
+            maps.append(HeavisideProjection(value_at(projection.beta, iteration), projection.eta))
+        return Chain([*maps, self.passive])
+
+    def settled(self, iteration: int) -> bool:
+        """Whether no continuation of the map is under way (local)."""
+        projection = self.problem.design.projection
+        return projection is None or is_settled(projection.beta, iteration)
+
+    def initial(self) -> Array:
+        """(n,) uniform start: `initial`, or the smallest volume fraction of a constraint on the whole mesh (local)."""
+        fractions = [
+            c.volume_fraction for c in self.problem.constraints if isinstance(c, VolumeConstraint) and c.region is None
+        ]
+        value = self.problem.design.initial or min(fractions, default=0.5)
+        return self.passive.apply(np.full(self.mesh.n, value))[0]
+
+    def smooth(self, x: Array, d: Array) -> Array:
+        """The sensitivity filter on a compliance derivative, if there is one (collective)."""
+        return self.sensitivity_filter.smooth(x, d) if self.sensitivity_filter else d
+
+    def close(self) -> None:
+        """Free the PETSc objects (collective)."""
+        for close in self._close:
+            close()
+        self._close.clear()
+
+    def _cells(self, kind: str, count: int) -> Indices:
+        found: list[Indices] = [NONE]
+        for i in range(count):
+            place = f"design.passive.{kind}[{i}]"
+            region = getattr(self.problem.design.passive, kind)[i]
+            cells = select(self.mesh, region, self.mesh.dim)
+            if self.mesh.comm.allreduce(len(cells)) == 0:
+                names = ", ".join(tag_names(self.mesh)) or "(none)"
+                cure = f"the mesh has the tags {names}" if unknown_tags(self.mesh, region) else "move or enlarge it"
+                self.complaints.append(f"{place}: no cell of the mesh has its centre in {region}; {cure}")
+            found.append(cells)
+        return np.unique(np.concatenate(found)).astype(np.int32)
+
+    def _check(self, solid: Indices, void: Indices) -> None:
+        both = self.mesh.comm.allreduce(len(np.intersect1d(solid, void)))
+        if both:
+            self.complaints.append(f"design.passive: {both} cells are both solid and void; let the regions not overlap")
+        if self.n_design == 0:
+            self.complaints.append("design.passive: every cell is passive; leave something to design")
+        fixed = global_sum(self.mesh.comm, self.mesh.volumes[solid]) / self.total_volume
+        for i, c in enumerate(self.problem.constraints):
+            if isinstance(c, VolumeConstraint) and c.region is None and fixed > c.volume_fraction:
+                self.complaints.append(
+                    f"constraints[{i}].volume_fraction: got {c.volume_fraction:g}, but the solid passive regions alone "
+                    f"take {fixed:.4g}; raise it or make them smaller"
+                )

@@ -1,0 +1,31 @@
+"""Density filter by a PDE (Lazarov & Sigmund 2011), for large radii and complicated domains."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from morpho.interfaces import Array, Pullback
+
+
+class CellPde(Protocol):
+    """The symmetric operator of a PDE from cell sources to cell integrals, see `fem.helmholtz`."""
+
+    volumes: Array
+
+    def apply(self, s: Array) -> Array: ...
+
+
+def length_parameter(radius: float) -> float:
+    """R of -R^2 lap(p) + p = s with the same length scale as a cone of this radius."""
+    return radius / (2 * math.sqrt(3))
+
+
+class HelmholtzFilter:
+    """rho = V^-1 M x: the mean over each cell of the PDE solution; preserves the volume exactly."""
+
+    def __init__(self, pde: CellPde) -> None:
+        self.pde = pde
+
+    def apply(self, x: Array) -> tuple[Array, Pullback]:
+        return self.pde.apply(x) / self.pde.volumes, lambda d: self.pde.apply(d / self.pde.volumes)

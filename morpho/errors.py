@@ -1,0 +1,29 @@
+"""What can go wrong, as exceptions that are raised on every rank together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MorphoError(Exception):
+    """Base of all errors raised by morpho."""
+
+
+class InputError(MorphoError, ValueError):
+    """Bad input, found before any solve; holds every complaint at once."""
+
+    def __init__(self, complaints: Sequence[str] | str) -> None:
+        self.complaints = [complaints] if isinstance(complaints, str) else list(complaints)
+        super().__init__("\n".join(self.complaints))
+
+
+class SolverError(MorphoError, RuntimeError):
+    """The numerics failed: a linear solve did not converge, or a value is not finite."""
+
+
+class StorageError(MorphoError, OSError):
+    """A result could not be written (disk full, no permission)."""
+
+
+class NotFiniteError(SolverError):
+    """A value became infinite or NaN."""

@@ -1,0 +1,1 @@
+"""State equations: what turns a physical density into displacements, compliance and its derivative."""

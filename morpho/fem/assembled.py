@@ -1,0 +1,226 @@
+"""Linear elasticity on any mesh: assembled PETSc matrix, direct or multigrid-preconditioned CG."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from petsc4py import PETSc
+
+import numpy as np
+import ufl
+from dolfinx import fem, la
+from dolfinx.fem import petsc as fem_petsc
+
+from morpho.errors import SolverError
+from morpho.fem import forms
+from morpho.fem.ksp import LinearSolver, choose_preset
+from morpho.fem.loads import AppliedForce, assemble_case
+from morpho.fem.material import INTERPOLATIONS, Material
+from morpho.fem.supports import boundary_conditions
+from morpho.interfaces import Array
+from morpho.mesh import Mesh
+from morpho.problem.base import value_at
+from morpho.problem.spec import Problem
+
+
+@dataclass(frozen=True)
+class State:
+    """Result of a state solve: values and derivatives for every load case."""
+
+    compliance: Array  #: (k,)
+    d_compliance: Array  #: (k, n) with respect to rho
+    energy: Array  #: (k, n) strain energy of each cell at unit stiffness, times two: integral of eps:C0:eps
+    linear_iterations: int
+    seconds: float
+
+
+class Elasticity:
+    """Linear elasticity whose stiffness is a function of one density per cell.
+
+    The compliance of a load case is J = 2 l(u) - a(u, u), that is minus twice the potential energy: the work of the
+    loads where supports do not move, minus the stored energy where only supports move. It is self-adjoint either
+    way, dJ = 2 dl(u) - da(u, u), and its error is quadratic in the error of u.
+
+    Holds PETSc objects: use `close` (collective) or a with block.
+    """
+
+    def __init__(self, mesh: Mesh, problem: Problem) -> None:
+        self.mesh, self.comm = mesh, mesh.comm
+        degree = problem.solver.degree
+        self.V = forms.displacement_space(mesh, degree)
+        self.Q = forms.cell_space(mesh)
+        self.material = make_material(problem, iteration=1)
+        self.weights = np.array([case.weight for case in problem.loads])
+        self.cases = [case.name for case in problem.loads]
+        self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
+
+        self.conditions, self.complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
+        self.applied: list[AppliedForce] = []
+        self.loads: list[Array] = []
+        for i, case in enumerate(problem.loads):
+            vector, applied = assemble_case(mesh, self.V, case, f"loads[{i}]")
+            self.loads.append(vector)
+            self.applied += applied
+        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.weight_density = [
+            np.sum(
+                [f.self_weight for f in case.forces if f.self_weight is not None] or [np.zeros(mesh.dim)],
+                axis=0,
+            )
+            for case in problem.loads
+        ]
+        self.moving = any(s.value != 0.0 for s in problem.supports)
+        self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
+        self._settings = problem.solver
+        self._solver: LinearSolver | None = None
+        self._compile(problem.material.nu, problem.material.plane, degree)
+
+    def _compile(self, nu: float, plane: str, degree: int) -> None:
+        lam, mu = forms.lame(1.0, nu, self.mesh.dim, plane)
+        dx = forms.cell_measure(self.mesh, degree)
+        u, v, w = ufl.TrialFunction(self.V), ufl.TestFunction(self.V), ufl.TestFunction(self.Q)
+        self._E, self._rho = fem.Function(self.Q), fem.Function(self.Q)
+        self.u = [fem.Function(self.V, name=name) for name in self.cases]
+        self._u = fem.Function(self.V)
+        self._g = fem.Constant(self.mesh.domain, np.zeros(self.mesh.dim))
+        self._a = fem.form(self._E * ufl.inner(forms.sigma(u, lam, mu), forms.epsilon(v)) * dx)
+        self._energy = fem.form(ufl.inner(forms.sigma(self._u, lam, mu), forms.epsilon(self._u)) * w * dx)
+        self._weight = fem.form(self._rho * ufl.inner(self._g, v) * dx)
+        self._weight_work = fem.form(ufl.inner(self._g, self._u) * w * dx)
+        self._cell_dof = self.Q.dofmap.list[: self.mesh.n, 0]
+        self.owned = self.V.dofmap.index_map.size_local * self.V.dofmap.index_map_bs
+
+    def _make_solver(self) -> LinearSolver:
+        self._A = fem_petsc.create_matrix(self._a)
+        self._A.setOption(PETSc.Mat.Option.SPD, True)
+        self._b = PETSc.Vec().createMPI((self.owned, None), comm=self.comm)
+        x = self.V.tabulate_dof_coordinates()[: self.owned // self.mesh.dim, : self.mesh.dim]
+        coordinates = PETSc.Vec().createWithArray(np.ascontiguousarray(x).ravel(), bsize=self.mesh.dim, comm=self.comm)
+        rigid = PETSc.NullSpace().createRigidBody(coordinates)
+        self._A.setNearNullSpace(rigid)
+        rigid.destroy()
+        coordinates.destroy()
+        return LinearSolver(
+            self._A,
+            prefix="elasticity_",
+            preset=self.preset,
+            rtol=self._settings.rtol,
+            max_iterations=self._settings.max_iterations,
+            extra=dict(self._settings.petsc_options),
+        )
+
+    def solve(self, rho: Array) -> State:
+        """Solve every load case at a physical density, starting from the last displacements (collective).
+
+        Raises:
+            SolverError: a linear solve did not converge, or the result is not finite.
+        """
+        start = time.perf_counter()
+        if self._solver is None:
+            self._solver = self._make_solver()
+        self._set(self._E, self.material.stiffness(rho))
+        self._set(self._rho, rho)
+        self._A.zeroEntries()
+        fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
+        self._A.assemble()
+        self._solver.refresh()
+        iterations = 0
+        shape = (len(self.cases), self.mesh.n)
+        compliance, derivative, energy = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)
+        for i in range(len(self.cases)):
+            load = self.loads[i] + self._self_weight(i)
+            iterations += self._solve_case(i, load)
+            energy[i], weight_work = self._cell_work(i)
+            stiffness, slope = self._E.x.array[self._cell_dof], self.material.derivative(rho)
+            sums = np.array([load @ self.u[i].x.array[: self.owned], stiffness @ energy[i]])
+            work, stored = self.comm.allreduce(sums)
+            compliance[i] = 2 * work - stored
+            derivative[i] = 2 * weight_work - slope * energy[i]
+        if not np.isfinite(compliance).all():
+            raise SolverError("the displacement is not finite; check the supports and the material")
+        return State(compliance, derivative, energy, iterations, time.perf_counter() - start)
+
+    def _solve_case(self, i: int, load: Array) -> int:
+        """Solve load case i into self.u[i]; iterations (collective)."""
+        assert self._solver is not None
+        b = fem.Function(self.V)
+        b.x.array[: self.owned] = load
+        if self.moving:
+            lifted = fem.Function(self.V)
+            fem.apply_lifting(lifted.x.array, [self._a], [self.conditions])
+            lifted.x.scatter_reverse(la.InsertMode.add)
+            b.x.array[: self.owned] += lifted.x.array[: self.owned]
+        for condition in self.conditions:
+            condition.set(b.x.array)
+            condition.set(self.u[i].x.array)
+        self._b.array[:] = b.x.array[: self.owned]
+        x = PETSc.Vec().createWithArray(self.u[i].x.array[: self.owned], comm=self.comm)
+        try:
+            iterations = self._solver.solve(self._b, x)
+        finally:
+            x.destroy()
+        self.u[i].x.scatter_forward()
+        return iterations
+
+    def _cell_work(self, i: int) -> tuple[Array, Array]:
+        """Per cell: integral of eps:C0:eps, and work of the weight density (local)."""
+        self._u.x.array[:] = self.u[i].x.array
+        energy = fem.assemble_vector(self._energy).array[self._cell_dof]
+        if not self.weight_density[i].any():
+            return energy, np.zeros_like(energy)
+        self._g.value[:] = self.weight_density[i]
+        return energy, fem.assemble_vector(self._weight_work).array[self._cell_dof]
+
+    def _self_weight(self, i: int) -> Array:
+        """Owned entries of the load of the weight density at the current rho (collective)."""
+        if not self.weight_density[i].any():
+            return np.zeros(self.owned)
+        self._g.value[:] = self.weight_density[i]
+        vector = fem.assemble_vector(self._weight)
+        vector.scatter_reverse(la.InsertMode.add)
+        return np.array(vector.array[: self.owned])
+
+    def _set(self, function: fem.Function, values: Array) -> None:
+        function.x.array[self._cell_dof] = values
+
+    def displacement(self, i: int) -> Array:
+        """(n, nodes per cell * dim) displacement of load case i at the nodes of the owned cells (local)."""
+        nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
+        return nodal[self.V.dofmap.list[: self.mesh.n]].reshape(self.mesh.n, -1)
+
+    def set_displacement(self, i: int, values: Array) -> None:
+        """Start the next solve of load case i from what `displacement` gave (collective)."""
+        nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
+        nodal[self.V.dofmap.list[: self.mesh.n]] = values.reshape(self.mesh.n, -1, self.mesh.dim)
+        self.u[i].x.scatter_forward()
+
+    def vertex_displacement(self, i: int) -> Array:
+        """(points, dim) displacement at the points of the mesh geometry (local)."""
+        nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
+        corners = self.mesh.domain.geometry.dofmap
+        at_points = np.zeros((len(self.mesh.domain.geometry.x), self.mesh.dim))
+        layout = self.V.dofmap.dof_layout
+        vertex = [layout.entity_dofs(0, v)[0] for v in range(corners.shape[1])]
+        at_points[corners] = nodal[self.V.dofmap.list[:, vertex]]
+        return at_points
+
+    def close(self) -> None:
+        """Free the PETSc objects (collective)."""
+        if self._solver is not None:
+            self._solver.close()
+            self._A.destroy()
+            self._b.destroy()
+            self._solver = None
+
+    def __enter__(self) -> Elasticity:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_material(problem: Problem, iteration: int) -> Material:
+    """Interpolation with the penalty that is in force at a design iteration (local)."""
+    m = problem.material
+    return INTERPOLATIONS[m.interpolation](m.E, m.E_min_ratio, value_at(m.penalty, iteration))

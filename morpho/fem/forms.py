@@ -1,0 +1,48 @@
+"""Linear elasticity in UFL, for any cell and degree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ufl
+from dolfinx import fem
+
+from morpho.mesh import Mesh
+
+Form = Any  # ufl is untyped
+
+
+def lame(E: float, nu: float, dim: int, plane: str) -> tuple[float, float]:
+    """Lame parameters; in plane stress the first one is the reduced one."""
+    mu = E / (2 * (1 + nu))
+    lam = E * nu / ((1 + nu) * (1 - 2 * nu))
+    if dim == 2 and plane == "stress":
+        lam = 2 * mu * lam / (lam + 2 * mu)
+    return lam, mu
+
+
+def epsilon(u: Form) -> Form:
+    """Strain."""
+    return ufl.sym(ufl.grad(u))
+
+
+def sigma(u: Form, lam: float, mu: float) -> Form:
+    """Stress of the material with the given Lame parameters."""
+    return lam * ufl.tr(epsilon(u)) * ufl.Identity(len(u)) + 2 * mu * epsilon(u)
+
+
+def cell_measure(mesh: Mesh, degree: int) -> Form:
+    """Cell integral with the quadrature that is exact on rectangles and straight simplices."""
+    simplex = mesh.domain.topology.cell_name() in ("triangle", "tetrahedron")
+    order = 2 * (degree - 1) if simplex else 2 * degree
+    return ufl.Measure("dx", domain=mesh.domain, metadata={"quadrature_degree": order})
+
+
+def displacement_space(mesh: Mesh, degree: int) -> fem.FunctionSpace:
+    """Continuous Lagrange vectors."""
+    return fem.functionspace(mesh.domain, ("Lagrange", degree, (mesh.dim,)))
+
+
+def cell_space(mesh: Mesh) -> fem.FunctionSpace:
+    """One value per cell."""
+    return fem.functionspace(mesh.domain, ("DG", 0))

@@ -1,0 +1,110 @@
+"""Linear solvers: PETSc options per preset, under fixed prefixes that the command line can reach."""
+
+from __future__ import annotations
+
+from petsc4py import PETSc
+
+from morpho.errors import SolverError
+
+Options = dict[str, str | int | float | bool | None]
+
+PRESETS: dict[str, Options] = {
+    "direct": {
+        "ksp_type": "preonly",
+        "pc_type": "cholesky",
+        "pc_factor_mat_solver_type": "mumps",
+        "mat_mumps_icntl_14": 80,
+    },
+    # Smoothed aggregation on the rigid body modes.
+    "multigrid": {
+        "ksp_type": "cg",
+        "ksp_norm_type": "unpreconditioned",
+        "pc_type": "gamg",
+        "pc_gamg_agg_nsmooths": 1,
+        "pc_gamg_threshold": 0.002,
+        "pc_gamg_coarse_eq_limit": 1000,
+        "mg_levels_ksp_type": "chebyshev",
+        "mg_levels_ksp_max_it": 2,
+        "mg_levels_esteig_ksp_max_it": 20,
+        "mg_levels_pc_type": "sor",
+    },
+    "hypre": {
+        "ksp_type": "cg",
+        "ksp_norm_type": "unpreconditioned",
+        "pc_type": "hypre",
+        "pc_hypre_boomeramg_nodal_coarsen": 4,
+        "pc_hypre_boomeramg_vec_interp_variant": 2,
+        "pc_hypre_boomeramg_strong_threshold": 0.5,
+    },
+    "jacobi": {"ksp_type": "cg", "ksp_norm_type": "unpreconditioned", "pc_type": "jacobi"},
+}
+
+#: Largest number of unknowns at which a direct solver is chosen, by dimension.
+DIRECT_LIMIT = {2: 250_000, 3: 30_000}
+
+
+def choose_preset(preset: str, n_dofs: int, dim: int) -> str:
+    """Resolve `auto`."""
+    if preset != "auto":
+        return preset
+    return "direct" if n_dofs <= DIRECT_LIMIT[dim] else "multigrid"
+
+
+class LinearSolver:
+    """A KSP with fixed options; `close` frees it (collective, never left to the garbage collector)."""
+
+    def __init__(
+        self,
+        A: PETSc.Mat,
+        *,
+        prefix: str,
+        preset: str,
+        rtol: float,
+        max_iterations: int,
+        extra: Options | None = None,
+    ) -> None:
+        self.ksp = PETSc.KSP().create(A.comm)
+        self.ksp.setOperators(A)
+        self.ksp.setOptionsPrefix(prefix)
+        self.ksp.setTolerances(rtol=rtol, atol=0.0, max_it=max_iterations)
+        options = PETSc.Options()
+        # What a user gave on the command line stays; the preset fills in the rest.
+        pushed = []
+        for key, value in (PRESETS[preset] | (extra or {})).items():
+            if not options.hasName(prefix + key):
+                options[prefix + key] = value
+                pushed.append(prefix + key)
+        self.ksp.setFromOptions()
+        self.ksp.getPC().setFromOptions()
+        self.ksp.setUp() if A.assembled else None
+        self._pushed = pushed
+        self.warm_start = self.ksp.getType() != "preonly"
+        self.ksp.setInitialGuessNonzero(self.warm_start)
+
+    def refresh(self) -> None:
+        """Set up again after the matrix got new values (collective)."""
+        self.ksp.setOperators(*self.ksp.getOperators())
+
+    def solve(self, b: PETSc.Vec, x: PETSc.Vec) -> int:
+        """Solve, starting from x, and return the iterations (collective).
+
+        Raises:
+            SolverError: not converged.
+        """
+        self.ksp.solve(b, x)
+        reason = self.ksp.getConvergedReason()
+        iterations = int(self.ksp.getIterationNumber())
+        if reason <= 0:
+            name = next((k for k, v in vars(PETSc.KSP.ConvergedReason).items() if v == reason), str(reason))
+            raise SolverError(
+                f"the linear solver stopped after {iterations} iterations ({name}); "
+                "raise material.E_min_ratio or solver.max_iterations, or choose another solver.preset"
+            )
+        return iterations if self.warm_start else 1
+
+    def close(self) -> None:
+        """Free the solver and take its options back (collective)."""
+        options = PETSc.Options()
+        for key in self._pushed:
+            options.delValue(key)
+        self.ksp.destroy()

@@ -1,0 +1,180 @@
+"""Load vectors: each force spread over what its region really touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import ufl
+from dolfinx import fem, la
+from dolfinx import mesh as dmesh
+from numpy.typing import NDArray
+
+from morpho.fem.forms import Form, cell_measure
+from morpho.interfaces import Array
+from morpho.mesh import Mesh
+from morpho.mesh.mesh import Indices
+from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.parallel import global_sum
+from morpho.problem.spec import Force, LoadCase
+
+MEASURES = ("vertices", "length", "area", "volume")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The entities a force acts on. Not valid if `complaint` says why."""
+
+    dim: int
+    entities: Indices  #: local, owned and shared
+    measure: float  #: total length or area, or number of vertices, on all ranks
+    complaint: str = ""
+
+    @cached_property
+    def text(self) -> str:
+        if self.dim == 0:
+            return f"{self.measure:g} {'vertex' if self.measure == 1 else 'vertices'}"
+        return f"{MEASURES[self.dim]} {self.measure:.6g}"
+
+
+@dataclass(frozen=True)
+class AppliedForce:
+    """What a force came to on this mesh, for the user to check."""
+
+    place: str
+    target: str
+    total: Array  #: (dim,) resultant
+    complaint: str = ""
+
+
+def find_target(mesh: Mesh, force: Force) -> Target:
+    """Facets for traction and pressure, edges for line loads, vertices for point loads; the largest of these for a
+    total force (collective)."""
+    assert force.region is not None
+    facet = mesh.dim - 1
+    wanted = {"traction": [facet], "pressure": [facet], "line": [1], "point": [0]}.get(
+        force.kind, list(range(facet, -1, -1))
+    )
+    for dim in wanted:
+        entities = select(mesh, force.region, dim)
+        measure = entity_measure(mesh, dim, entities)
+        if measure > 0:
+            return Target(dim, entities, measure)
+    what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
+    missing = unknown_tags(mesh, force.region)
+    cure = f"the mesh has the tags {', '.join(tag_names(mesh)) or '(none)'}" if missing else "move or enlarge it"
+    return Target(0, np.empty(0, dtype=np.int32), 0.0, f"no boundary {what} lies in {force.region}; {cure}")
+
+
+def entity_measure(mesh: Mesh, dim: int, entities: Indices) -> float:
+    """Total length, area or number of entities, each counted once over all ranks (collective)."""
+    owned = entities[entities < mesh.domain.topology.index_map(dim).size_local]
+    if dim == 0:
+        return global_sum(mesh.comm, np.ones(len(owned)))
+    return global_sum(mesh.comm, _measures(mesh, dim, owned))
+
+
+def _measures(mesh: Mesh, dim: int, entities: Indices) -> Array:
+    if len(entities) == 0:
+        return np.zeros(0)
+    x = mesh.domain.geometry.x[dmesh.entities_to_geometry(mesh.domain, dim, entities)]
+    if dim == 1:
+        return np.asarray(np.linalg.norm(x[:, 1] - x[:, 0], axis=1))
+    first = np.cross(x[:, 1] - x[:, 0], x[:, 2] - x[:, 0])
+    area = 0.5 * np.linalg.norm(first, axis=1)
+    if x.shape[1] == 4:  # vertices 0 1 3 2 run around the facet
+        area += 0.5 * np.linalg.norm(np.cross(x[:, 1] - x[:, 3], x[:, 2] - x[:, 3]), axis=1)
+    return np.asarray(area)
+
+
+def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) -> tuple[Array, list[AppliedForce]]:
+    """Load vector of a case, without self weight, and what each force came to (collective).
+
+    Returns:
+        Owned entries of the vector (unrolled dofs), summed over ranks; the applied forces.
+    """
+    vector = np.zeros(node_entries(V))
+    applied = []
+    for j, force in enumerate(case.forces):
+        before = _reduced(V, vector).copy()
+        where = f"{place}.forces[{j}]"
+        if force.region is None:
+            if force.body is not None:
+                form = ufl.inner(_constant(mesh, force.body), ufl.TestFunction(V)) * cell_measure(mesh, _degree(V))
+                _add(vector, form)
+            target = "everywhere"
+        else:
+            found = find_target(mesh, force)
+            if found.complaint:
+                applied.append(AppliedForce(where, "nothing", np.zeros(mesh.dim), f"{where}.region: {found.complaint}"))
+                continue
+            _apply(mesh, V, force, found, vector)
+            target = found.text
+        change = (_reduced(V, vector) - before).reshape(-1, mesh.dim)
+        total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
+        applied.append(AppliedForce(where, target, total))
+    return _reduced(V, vector), applied
+
+
+def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target, vector: Array) -> None:
+    """Add a force on its target to this rank's share of the load vector (collective)."""
+    value = getattr(force, force.kind)
+    share = np.array(value) / target.measure if force.kind == "total" else value
+    if target.dim == mesh.dim - 1:
+        tags = dmesh.meshtags(mesh.domain, target.dim, target.entities, np.zeros(len(target.entities), dtype=np.int32))
+        ds = ufl.Measure("ds", domain=mesh.domain, subdomain_data=tags)(0)
+        v = ufl.TestFunction(V)
+        if force.kind == "pressure":
+            scale = fem.Constant(mesh.domain, float(share))
+            _add(vector, -scale * ufl.inner(ufl.FacetNormal(mesh.domain), v) * ds)
+        else:
+            _add(vector, ufl.inner(_constant(mesh, share), v) * ds)
+    elif target.dim == 1:
+        _add_edges(mesh, V, target.entities, np.asarray(share), vector)
+    else:
+        owned = target.entities[target.entities < mesh.domain.topology.index_map(0).size_local]
+        nodes = fem.locate_dofs_topological(V, 0, owned, remote=False)
+        np.add.at(vector.reshape(-1, mesh.dim), nodes, np.asarray(share))
+
+
+def _add_edges(mesh: Mesh, V: fem.FunctionSpace, edges: Indices, density: Array, vector: Array) -> None:
+    """Consistent nodal forces of a constant force per length: (1/2, 1/2), or (1/6, 4/6, 1/6) with a middle node."""
+    topology = mesh.domain.topology
+    owned = edges[edges < topology.index_map(1).size_local]
+    lengths = _measures(mesh, 1, owned)
+    to_cell, to_edge = topology.connectivity(1, mesh.dim), topology.connectivity(mesh.dim, 1)
+    layout, nodal = V.dofmap.dof_layout, vector.reshape(-1, mesh.dim)
+    weights = np.array([1, 1]) / 2 if _degree(V) == 1 else np.array([1, 1, 4]) / 6
+    for edge, length in zip(owned, lengths, strict=True):
+        cell = to_cell.links(edge)[0]
+        local = int(np.flatnonzero(to_edge.links(cell) == edge)[0])
+        ends = [d for d in layout.entity_closure_dofs(1, local) if d not in layout.entity_dofs(1, local)]
+        nodes = V.dofmap.cell_dofs(cell)[[*ends, *layout.entity_dofs(1, local)]]
+        nodal[nodes] += weights[:, None] * density * length
+
+
+def _constant(mesh: Mesh, value: NDArray[np.float64] | tuple[float, ...]) -> fem.Constant:
+    return fem.Constant(mesh.domain, np.asarray(value, dtype=np.float64))
+
+
+def _degree(V: fem.FunctionSpace) -> int:
+    return int(V.ufl_element().degree)
+
+
+def node_entries(V: fem.FunctionSpace) -> int:
+    """Entries of a local vector, owned and ghosted."""
+    return int((V.dofmap.index_map.size_local + V.dofmap.index_map.num_ghosts) * V.dofmap.index_map_bs)
+
+
+def _add(vector: Array, form: Form) -> None:
+    fem.assemble_vector(vector, fem.form(form))
+
+
+def _reduced(V: fem.FunctionSpace, vector: Array) -> Array:
+    """Owned entries with the contributions of other ranks added (collective); the argument stays as it is."""
+    function = fem.Function(V)
+    function.x.array[:] = vector
+    function.x.scatter_reverse(la.InsertMode.add)
+    owned = V.dofmap.index_map.size_local * V.dofmap.index_map_bs
+    return np.array(function.x.array[:owned])

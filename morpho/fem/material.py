@@ -1,0 +1,44 @@
+"""Stiffness of a cell as a function of its physical density."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from morpho.interfaces import Array
+
+
+@dataclass(frozen=True)
+class Simp:
+    """E(rho) = E (r + (1 - r) rho^p) with the relative void stiffness r (Bendsoe & Sigmund 1999)."""
+
+    E: float
+    E_min_ratio: float
+    penalty: float
+
+    def stiffness(self, rho: Array) -> Array:
+        return self.E * (self.E_min_ratio + (1 - self.E_min_ratio) * rho**self.penalty)
+
+    def derivative(self, rho: Array) -> Array:
+        return np.asarray(self.E * (1 - self.E_min_ratio) * self.penalty * rho ** (self.penalty - 1))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """E(rho) = E (r + (1 - r) rho / (1 + q (1 - rho))) (Stolpe & Svanberg 2001)."""
+
+    E: float
+    E_min_ratio: float
+    penalty: float
+
+    def stiffness(self, rho: Array) -> Array:
+        return self.E * (self.E_min_ratio + (1 - self.E_min_ratio) * rho / (1 + self.penalty * (1 - rho)))
+
+    def derivative(self, rho: Array) -> Array:
+        return np.asarray(self.E * (1 - self.E_min_ratio) * (1 + self.penalty) / (1 + self.penalty * (1 - rho)) ** 2)
+
+
+Material = Simp | Ramp
+
+INTERPOLATIONS: dict[str, type[Simp] | type[Ramp]] = {"simp": Simp, "ramp": Ramp}

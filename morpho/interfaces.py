@@ -1,0 +1,113 @@
+"""The contracts between the parts: the program on one page.
+
+Arrays are float64 and hold this rank's owned cells only, unless a docstring says otherwise; scalars are equal
+on all ranks. ``x`` is the design variable, ``rho`` the physical density, both one value per cell in [0, 1].
+``d_*`` is the derivative with respect to the entries. Constraints are feasible when <= 0. Methods are
+collective unless marked local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Pullback = Callable[[Array], Array]
+Kind = Literal["exact", "estimated"]
+
+
+class DesignMap(Protocol):
+    """A differentiable map from x to rho; ``Chain`` is one itself."""
+
+    def apply(self, x: Array) -> tuple[Array, Pullback]:
+        """Return rho (n,) and the pullback, which maps d/d rho to d/d x (both (n,), exact transpose)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Compliance of every load case and its derivative with respect to rho, as a gradient source gives it."""
+
+    cases: Array  #: (k,) compliance per load case
+    d_cases: Array  #: (k, n)
+    weights: Array  #: (k,) load case weights
+    kind: Kind
+    linear_iterations: int
+    seconds: float
+    error: float | None = None  #: relative error this source expects, None if unknown
+
+    @property
+    def objective(self) -> float:
+        """Weighted compliance."""
+        return float(self.weights @ self.cases)
+
+    @property
+    def d_objective(self) -> Array:
+        """(n,) derivative of the weighted compliance with respect to rho."""
+        return np.asarray(self.weights @ self.d_cases)
+
+
+class GradientSource(Protocol):
+    """Gives the compliance gradient at a design; `exact` is just another source."""
+
+    def estimate(self, rho: Array) -> Gradient: ...
+
+    def learn(self, rho: Array, exact: Gradient) -> None:
+        """Take in an exact gradient at rho (collective); exact sources ignore it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Objective and constraints of the optimization problem at one x, with derivatives with respect to x."""
+
+    objective: float
+    d_objective: Array  #: (n,)
+    constraints: Array  #: (m,), feasible when <= 0, normalised to O(1)
+    d_constraints: Array  #: (m, n)
+
+
+S = TypeVar("S")
+
+
+class Optimizer(Protocol[S]):
+    """One design update; all evolving data is in the state S, a dataclass of (n,) arrays and scalars."""
+
+    def init(self, x: Array, lower: float, upper: float) -> S: ...
+
+    def step(self, x: Array, evaluation: Evaluation, state: S) -> tuple[Array, S]: ...
+
+
+class Status(Enum):
+    """How a run ended; the value is the sentence shown to the user."""
+
+    CONVERGED = "Converged: the design no longer changes within the tolerance."
+    ITERATION_LIMIT = (
+        "Stopped at optimizer.max_iterations. If the objective is still falling, raise it and run `morpho resume`."
+    )
+    SOLVER_FAILED = (
+        "The linear solver failed; the last good design is in the run folder. Raise material.E_min_ratio, "
+        "or choose another solver (solver.preset)."
+    )
+    NOT_FINITE = (
+        "A value became infinite or NaN; the last good design is in the run folder. Check the loads and supports, "
+        "or lower optimizer.move_limit."
+    )
+    STORAGE_FAILED = (
+        "A result could not be written; the last complete checkpoint is kept. Free some space and run `morpho resume`."
+    )
+    INTERRUPTED = "Interrupted; a checkpoint was written. Continue with `morpho resume`."
+
+    @property
+    def exit_code(self) -> int:
+        """Exit status of the command line."""
+        return {
+            "CONVERGED": 0,
+            "ITERATION_LIMIT": 0,
+            "INTERRUPTED": 130,
+        }.get(self.name, 3)

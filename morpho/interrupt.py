@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM end a run after the iteration under way, on all ranks together."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from mpi4py import MPI
+
+
+class Interrupt:
+    """Context manager that notes SIGINT and SIGTERM instead of raising in the middle of a collective call.
+
+    A second SIGINT acts at once. Outside the main thread signals are left alone.
+    """
+
+    def __init__(self, comm: MPI.Comm) -> None:
+        self.comm = comm
+        self._noted = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._noted and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._noted = True
+
+    def requested(self) -> bool:
+        """Whether any rank was asked to stop (collective)."""
+        return bool(self.comm.allreduce(self._noted, MPI.LOR))

@@ -1,0 +1,99 @@
+"""The mesh as the rest of morpho sees it: a dolfinx mesh, stable cell numbers, named tags, its parent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mpi4py import MPI
+
+import numpy as np
+from dolfinx import mesh as dmesh
+from numpy.typing import NDArray
+
+from morpho.interfaces import Array
+from morpho.parallel import global_sum
+
+Indices = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A distributed mesh of one cell type without ghost cells.
+
+    `key` numbers the owned cells 0..n_global-1 in a way that does not depend on the number of ranks: it is what
+    checkpoints and comparisons between runs are sorted by.
+    """
+
+    domain: dmesh.Mesh
+    key: NDArray[np.int64]  #: (n,) owned cells
+    tags: dict[str, dict[int, Indices]] = field(default_factory=dict)  #: name -> dimension -> local entities
+    points: dict[str, Array] = field(default_factory=dict)  #: name -> (p, 3) coordinates, equal on all ranks
+    parent: Mesh | None = None  #: the mesh this one was refined from
+    parent_cell: Indices | None = None  #: (n,) local cell of `parent`, always on the same rank
+
+    @property
+    def comm(self) -> MPI.Comm:
+        return self.domain.comm
+
+    @property
+    def dim(self) -> int:
+        """Topological (and geometric) dimension."""
+        return int(self.domain.topology.dim)
+
+    @property
+    def n(self) -> int:
+        """Owned cells."""
+        return len(self.key)
+
+    @cached_property
+    def n_global(self) -> int:
+        return int(self.domain.topology.index_map(self.dim).size_global)
+
+    @cached_property
+    def centers(self) -> Array:
+        """(n, 3) centres of the owned cells."""
+        x = self.domain.geometry.x[self.domain.geometry.dofmap]
+        return np.asarray(x.mean(axis=1))
+
+    @cached_property
+    def corners(self) -> tuple[Array, Array]:
+        """Lowest and highest corner of the bounding box, (3,) each (first use is collective)."""
+        x = self.domain.geometry.x
+        low, high = np.min(x, axis=0, initial=np.inf), np.max(x, axis=0, initial=-np.inf)
+        self.comm.Allreduce(MPI.IN_PLACE, low, MPI.MIN)
+        self.comm.Allreduce(MPI.IN_PLACE, high, MPI.MAX)
+        return low, high
+
+    @cached_property
+    def tolerance(self) -> float:
+        """How far from a plane a vertex may lie and still be on it (first use is collective)."""
+        low, high = self.corners
+        return 1e-6 * float(np.linalg.norm(high - low))
+
+    @cached_property
+    def cell_size(self) -> float:
+        """Mean cell size: the edge of a square or cube with the mean cell measure (first use is collective)."""
+        return float(global_sum(self.comm, self.volumes) / self.n_global) ** (1 / self.dim)
+
+    @cached_property
+    def volumes(self) -> Array:
+        """(n,) areas or volumes of the owned cells, from straight-sided simplices."""
+        x = self.domain.geometry.x[self.domain.geometry.dofmap]
+        total = np.zeros(len(x))
+        for simplex in SIMPLICES[self.domain.topology.cell_name()]:
+            edges = x[:, simplex[1:]] - x[:, simplex[:1]]
+            if self.dim == 2:
+                total += 0.5 * np.abs(np.cross(edges[:, 0], edges[:, 1])[:, 2])
+            else:
+                total += np.abs(np.einsum("ni,ni->n", np.cross(edges[:, 0], edges[:, 1]), edges[:, 2])) / 6
+        return total
+
+
+#: Every cell as simplices of its vertices in dolfinx order.
+SIMPLICES = {
+    "triangle": np.array([[0, 1, 2]]),
+    "quadrilateral": np.array([[0, 1, 2], [1, 3, 2]]),
+    "tetrahedron": np.array([[0, 1, 2, 3]]),
+    "hexahedron": np.array([[0, 1, 3, 7], [0, 1, 7, 5], [0, 5, 7, 4], [0, 3, 2, 7], [0, 6, 4, 7], [0, 2, 6, 7]]),
+}

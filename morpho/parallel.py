@@ -1,0 +1,52 @@
+"""Small collectives: reductions over owned entries, and errors that every rank sees together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.errors import InputError, MorphoError
+from morpho.interfaces import Array
+
+T = TypeVar("T")
+
+
+def global_sum(comm: MPI.Comm, values: Array) -> float:
+    """Sum of owned entries over all ranks (collective)."""
+    return float(comm.allreduce(float(np.sum(values)), MPI.SUM))
+
+
+def global_dot(comm: MPI.Comm, a: Array, b: Array) -> float:
+    """Dot product of two owned arrays (collective)."""
+    return float(comm.allreduce(float(np.dot(a, b)), MPI.SUM))
+
+
+def global_max(comm: MPI.Comm, values: Array) -> float:
+    """Largest owned entry over all ranks, -inf if there is none (collective)."""
+    return float(comm.allreduce(float(np.max(values, initial=-np.inf)), MPI.MAX))
+
+
+def raise_together(comm: MPI.Comm, complaints: Sequence[str]) -> None:
+    """Raise InputError on every rank if any rank has a complaint (collective); equal ones are said once."""
+    said = dict.fromkeys(text for texts in comm.allgather(list(complaints)) for text in texts)
+    if said:
+        raise InputError(list(said))
+
+
+def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:
+    """Run work on rank 0 and give its result, or its MorphoError or OSError, to every rank (collective)."""
+    result: T | None = None
+    failure: Exception | None = None
+    if comm.rank == 0:
+        try:
+            result = work()
+        except (MorphoError, OSError) as error:
+            failure = error
+    result, failure = comm.bcast((result, failure), root=0)
+    if failure is not None:
+        raise failure
+    return result  # type: ignore[return-value]

@@ -1,0 +1,108 @@
+"""Everything a run is made of, built once from a Problem."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho import gradients
+from morpho.design.build import Design
+from morpho.fem.assembled import Elasticity, make_material
+from morpho.gradients import registry
+from morpho.interfaces import Array, GradientSource
+from morpho.mesh import Mesh, build_mesh
+from morpho.optimizers import MMA, OC
+from morpho.parallel import raise_together
+from morpho.problem.base import is_settled, value_at
+from morpho.problem.check import check_dimension
+from morpho.problem.spec import Problem
+from morpho.responses import Responses
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What the next iteration starts from; all that a checkpoint has to hold besides the displacements."""
+
+    iteration: int  #: iterations done
+    x: Array  #: (n,) design variable of the next one
+    state: Any  #: of the optimizer
+    objectives: tuple[float, ...] = ()  #: of the present continuation stage
+    exact_solves: int = 0
+    linear_iterations: int = 0
+
+
+class Parts:
+    """Mesh, state equation, design map, responses, gradient source and optimizer of a problem.
+
+    A context manager: PETSc objects are freed on leaving, on all ranks together, and Python's garbage collector,
+    which would free them in a different order on every rank, rests meanwhile.
+
+    Raises:
+        InputError: what only the mesh can tell is wrong with the problem; all of it at once.
+    """
+
+    def __init__(self, problem: Problem, comm: MPI.Comm) -> None:
+        self.problem, self.comm = problem, comm
+        self._gc_was_on = gc.isenabled() and comm.size > 1
+        if self._gc_was_on:
+            gc.disable()
+        self.mesh: Mesh = build_mesh(problem.mesh, comm)
+        raise_together(comm, check_dimension(problem, self.mesh.dim))
+        self.physics = Elasticity(self.mesh, problem)
+        self.design = Design(self.mesh, problem)
+        self.responses = Responses(self.mesh, problem)
+        said = self.physics.complaints + self.design.complaints + self.responses.complaints
+        raise_together(comm, said + registry.complaints(problem.gradient.source))
+        self.source: GradientSource = gradients.create(problem.gradient.source, self.physics)
+        rule = problem.optimizer
+        self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
+
+    def start(self) -> Restart:
+        """Before the first iteration (local)."""
+        x = self.design.initial()
+        return Restart(0, x, self.optimizer.init(x, 0.0, 1.0))
+
+    def enter_iteration(self, iteration: int) -> bool:
+        """Put the continuation parameters of an iteration in force; whether any of them changed (local)."""
+        self.physics.material = make_material(self.problem, iteration)
+        return iteration > 1 and self.parameters(iteration) != self.parameters(iteration - 1)
+
+    def parameters(self, iteration: int) -> dict[str, float]:
+        """Continuation parameters at an iteration (local)."""
+        projection = self.problem.design.projection
+        beta = value_at(projection.beta, iteration) if projection else np.nan
+        return {"penalty": value_at(self.problem.material.penalty, iteration)} | ({"beta": beta} if projection else {})
+
+    def settled(self, iteration: int) -> bool:
+        """Whether every continuation has come to its end (local)."""
+        return is_settled(self.problem.material.penalty, iteration) and self.design.settled(iteration)
+
+    def close(self) -> None:
+        """Free the PETSc objects (collective)."""
+        self.physics.close()
+        self.design.close()
+        if self._gc_was_on:
+            gc.enable()
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The optimizer state as (n,) arrays and scalars, for a checkpoint (local)."""
+    values = {f.name: getattr(restart.state, f.name) for f in fields(restart.state)}
+    arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
+    return arrays, {name: v for name, v in values.items() if name not in arrays}
+
+
+def restore_state(fresh: Any, arrays: dict[str, Array], scalars: dict[str, Any]) -> Any:
+    """The optimizer state from what `state_arrays` gave; `fresh` has the right type (local)."""
+    return replace(fresh, **arrays, **scalars)

@@ -1,0 +1,81 @@
+"""What every part of a problem file shares: frozen, closed to unknown keys, no NaN."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+class Spec(BaseModel):
+    """A frozen part of a problem file; unknown keys and non-finite numbers are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class OneOf(Spec):
+    """A part in which exactly one of the keys in `alternatives` is given."""
+
+    @classmethod
+    def alternatives(cls) -> tuple[str, ...]:
+        return tuple(cls.model_fields)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> OneOf:
+        names = self.alternatives()
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(names)}; got {', '.join(given) or 'none'}")
+        return self
+
+
+Vector = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Continuation(Spec):
+    """A parameter that changes every so many iterations: start, then times `factor` or plus `step`, up to max."""
+
+    start: Positive = Field(description="value at the first iteration")
+    max: Positive = Field(description="final value")
+    every: int = Field(ge=1, description="iterations between changes")
+    factor: float | None = Field(None, gt=1, description="multiply by this at each change")
+    step: float | None = Field(None, gt=0, description="add this at each change")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Continuation:
+        if (self.factor is None) == (self.step is None):
+            raise ValueError("give exactly one of factor, step")
+        if self.max < self.start:
+            raise ValueError(f"max ({self.max:g}) is below start ({self.start:g})")
+        return self
+
+    def at(self, iteration: int) -> float:
+        """Value at a design iteration (1, 2, ...): a pure function, so that a resumed run agrees."""
+        changes = (iteration - 1) // self.every
+        if self.factor is not None:
+            return float(min(self.max, self.start * self.factor ** min(changes, 1000)))
+        return float(min(self.max, self.start + (self.step or 0.0) * changes))
+
+    def settled(self, iteration: int) -> bool:
+        """Whether the final value has been in force for a full stage."""
+        return self.at(max(1, iteration - self.every)) >= self.max
+
+
+def _which(value: Any) -> str:
+    return "schedule" if isinstance(value, dict | Continuation) else "number"
+
+
+Schedule = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[Continuation, Tag("schedule")], Discriminator(_which)
+]
+
+
+def value_at(schedule: float | Continuation, iteration: int) -> float:
+    """Value of a number or a continuation at a design iteration."""
+    return schedule.at(iteration) if isinstance(schedule, Continuation) else schedule
+
+
+def is_settled(schedule: float | Continuation, iteration: int) -> bool:
+    """Whether a number or a continuation has reached its final value for good."""
+    return schedule.settled(iteration) if isinstance(schedule, Continuation) else True

@@ -1,0 +1,136 @@
+"""Where supports, loads and passive regions act: named tags of the mesh or simple geometry."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from morpho.problem.base import OneOf, Positive, Spec, Vector
+
+Axis = Literal["x", "y", "z"]
+Points = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def _padded(vector: tuple[float, ...]) -> Points:
+    return np.pad(np.asarray(vector, dtype=float), (0, 3 - len(vector)))
+
+
+class Plane(Spec):
+    """The plane (2-D: line) where one coordinate has a given value."""
+
+    axis: Axis
+    at: float
+
+    def contains(self, points: Points, tolerance: float) -> Mask:
+        return np.abs(points[:, "xyz".index(self.axis)] - self.at) <= tolerance
+
+
+class Box(Spec):
+    """A closed box with faces along the axes."""
+
+    min: Vector
+    max: Vector
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Box:
+        if len(self.min) != len(self.max):
+            raise ValueError(f"min has {len(self.min)} numbers, max has {len(self.max)}")
+        if any(a > b for a, b in zip(self.min, self.max, strict=True)):
+            raise ValueError(f"min {list(self.min)} is not below max {list(self.max)}")
+        return self
+
+    def contains(self, points: Points, tolerance: float) -> Mask:
+        x = points[:, : len(self.min)]
+        return np.all((x >= np.array(self.min) - tolerance) & (x <= np.array(self.max) + tolerance), axis=1)
+
+
+class Sphere(Spec):
+    """A closed ball (2-D: disc)."""
+
+    center: Vector
+    radius: Positive
+
+    def contains(self, points: Points, tolerance: float) -> Mask:
+        return np.linalg.norm(points - _padded(self.center), axis=1) <= self.radius + tolerance
+
+
+class Cylinder(Spec):
+    """A closed, infinitely long cylinder along a coordinate axis, cut to `between` where given."""
+
+    center: Vector = Field(description="a point on the axis of the cylinder")
+    radius: Positive
+    axis: Axis = "z"
+    between: tuple[float, float] | None = Field(None, description="range along the axis")
+
+    def contains(self, points: Points, tolerance: float) -> Mask:
+        d = points - _padded(self.center)
+        i = "xyz".index(self.axis)
+        inside = np.linalg.norm(np.delete(d, i, axis=1), axis=1) <= self.radius + tolerance
+        if self.between is not None:
+            low, high = self.between
+            inside &= (points[:, i] >= low - tolerance) & (points[:, i] <= high + tolerance)
+        return inside
+
+
+class Region(OneOf):
+    """A part of the mesh. A bare string is a tag.
+
+    A facet or an edge belongs to a geometric region when all its vertices do, a cell when its centre does.
+    """
+
+    tag: str | None = Field(None, description="named physical group of the mesh file")
+    plane: Plane | None = None
+    box: Box | None = None
+    sphere: Sphere | None = None
+    cylinder: Cylinder | None = None
+    points: Annotated[tuple[Vector, ...], Field(min_length=1)] | None = Field(
+        None, description="the mesh vertices nearest to these points"
+    )
+    all_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="intersection")
+    any_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="union")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tag_shorthand(cls, value: Any) -> Any:
+        return {"tag": value} if isinstance(value, str) else value
+
+    @property
+    def shape(self) -> Plane | Box | Sphere | Cylinder | None:
+        """The geometric primitive, None for tags, points and combinations."""
+        return self.plane or self.box or self.sphere or self.cylinder
+
+    @property
+    def parts(self) -> tuple[Region, ...]:
+        return self.all_of or self.any_of or ()
+
+    def vectors(self) -> list[tuple[str, tuple[float, ...]]]:
+        """Every coordinate vector in this region with its name, to check the dimension."""
+        found: list[tuple[str, tuple[float, ...]]] = []
+        if self.box:
+            found.append(("box.min", self.box.min))
+        for name in ("sphere", "cylinder"):
+            if part := getattr(self, name):
+                found.append((f"{name}.center", part.center))
+        found += [(f"points[{i}]", p) for i, p in enumerate(self.points or ())]
+        key = "all_of" if self.all_of else "any_of"
+        for i, part in enumerate(self.parts):
+            found += [(f"{key}[{i}].{name}", v) for name, v in part.vectors()]
+        return found
+
+    def axes(self) -> list[tuple[str, str]]:
+        """Every axis named in this region, to check the dimension."""
+        found = [(f"{name}.axis", part.axis) for name in ("plane",) if (part := getattr(self, name))]
+        key = "all_of" if self.all_of else "any_of"
+        for i, part in enumerate(self.parts):
+            found += [(f"{key}[{i}].{name}", axis) for name, axis in part.axes()]
+        return found
+
+    def __str__(self) -> str:
+        if self.tag:
+            return f"tag '{self.tag}'"
+        given = self.model_dump(exclude_none=True)
+        return str(given).replace("'", "")

@@ -1,0 +1,250 @@
+"""The problem file, field by field. Lengths, forces and moduli are unit-free; use consistent units.
+
+Every field has its meaning in its description (`morpho schema` prints them), its default beside it, and its name
+from the standard vocabulary of the field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, PositiveInt, model_validator
+
+from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector
+from morpho.problem.regions import Axis, Region
+
+CellName = Literal["triangle", "quadrilateral", "tetrahedron", "hexahedron"]
+
+
+class BoxMesh(Spec):
+    """A box of equal cells; triangles and tetrahedra cut each box cell in 2 and 6."""
+
+    size: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3, description="edge lengths")]
+    cells: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3, description="cells per edge")]
+    origin: Vector | None = Field(None, description="lowest corner, default 0")
+    cell: CellName | None = Field(None, description="default: quadrilateral in 2-D, hexahedron in 3-D")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BoxMesh:
+        dim = len(self.size)
+        complaints = []
+        if len(self.cells) != dim:
+            complaints.append(f"size has {dim} numbers, cells has {len(self.cells)}")
+        if self.origin is not None and len(self.origin) != dim:
+            complaints.append(f"size has {dim} numbers, origin has {len(self.origin)}")
+        flat = {"triangle": 2, "quadrilateral": 2, "tetrahedron": 3, "hexahedron": 3}
+        if self.cell is not None and flat[self.cell] != dim:
+            complaints.append(f"size has {dim} numbers, but {self.cell} cells are {flat[self.cell]}-dimensional")
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return self
+
+
+class Mesh(OneOf):
+    """The mesh: a box, or a file that meshio reads (gmsh .msh with named physical groups, .inp, .vtu, ...)."""
+
+    box: BoxMesh | None = None
+    file: str | None = Field(None, description="path relative to the problem file")
+    refine: int = Field(0, ge=0, le=6, description="uniform refinements; each keeps the parent of every cell")
+
+    @classmethod
+    def alternatives(cls) -> tuple[str, ...]:
+        return ("box", "file")
+
+    @property
+    def dimension(self) -> int | None:
+        """2 or 3 for a box, None for a file that has not been read yet."""
+        return len(self.box.size) if self.box else None
+
+
+class Material(Spec):
+    """Isotropic linear elasticity and its interpolation between void and solid."""
+
+    E: Positive = Field(1.0, description="Young's modulus of the solid")
+    nu: float = Field(0.3, gt=-1, lt=0.5, description="Poisson's ratio")
+    plane: Literal["stress", "strain"] = Field("stress", description="2-D only")
+    interpolation: Literal["simp", "ramp"] = "simp"
+    penalty: Schedule = Field(3.0, description="SIMP exponent p, or RAMP q; a number or a continuation")
+    E_min_ratio: float = Field(1e-9, gt=0, lt=1, description="stiffness of void relative to solid")
+
+
+class Support(Spec):
+    """Displacement components held at the nodes of a region."""
+
+    region: Region
+    fix: Literal["all"] | Axis | tuple[Axis, ...] = Field("all", description="components: all, x, or [x, y]")
+    value: float | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
+
+    @property
+    def components(self) -> tuple[int, ...] | None:
+        """Held components as indices, None for all."""
+        if self.fix == "all":
+            return None
+        return tuple("xyz".index(axis) for axis in self.fix)
+
+
+class Force(OneOf):
+    """One load. `total` is spread evenly over the facets of its region, or its edges, or its vertices."""
+
+    region: Region | None = Field(None, description="where; not for body")
+    total: Vector | None = Field(None, description="total force")
+    traction: Vector | None = Field(None, description="force per area (2-D: per length)")
+    pressure: float | None = Field(None, description="pressure on the facets, positive into the material")
+    line: Vector | None = Field(None, description="force per length of the edges of the region (3-D)")
+    point: Vector | None = Field(None, description="force at each vertex of the region")
+    body: Vector | None = Field(None, description="force per volume, everywhere")
+    self_weight: Vector | None = Field(None, description="force per volume times the physical density")
+
+    @classmethod
+    def alternatives(cls) -> tuple[str, ...]:
+        return ("total", "traction", "pressure", "line", "point", "body", "self_weight")
+
+    @property
+    def kind(self) -> str:
+        return next(name for name in self.alternatives() if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _has_region(self) -> Force:
+        everywhere = self.kind in ("body", "self_weight")
+        if everywhere and self.region is not None:
+            raise ValueError(f"{self.kind} acts everywhere: leave out region")
+        if not everywhere and self.region is None:
+            raise ValueError(f"{self.kind} needs a region")
+        return self
+
+
+class LoadCase(Spec):
+    """Forces that act together; the objective is the weighted sum over the cases."""
+
+    name: str = Field("load", min_length=1, pattern=r"^[\w.-]+$")
+    weight: Positive = 1.0
+    forces: tuple[Force, ...] = Field((), description="may be empty where supports prescribe displacements")
+
+
+class Objective(Spec):
+    """What is minimised."""
+
+    kind: Literal["compliance", "volume"] = "compliance"
+
+
+class VolumeConstraint(Spec):
+    """Volume fraction of the design at most `volume_fraction`, everywhere or in a region."""
+
+    kind: Literal["volume"] = "volume"
+    volume_fraction: float = Field(gt=0, le=1, validation_alias=AliasChoices("volume_fraction", "volfrac"))
+    region: Region | None = None
+
+
+class ComplianceConstraint(Spec):
+    """Compliance at most `max`: of one load case, or the weighted sum of all."""
+
+    kind: Literal["compliance"]
+    max: Positive
+    case: str | None = None
+
+
+Constraint = Annotated[VolumeConstraint | ComplianceConstraint, Field(discriminator="kind")]
+
+
+class Filter(Spec):
+    """Length scale. The same radius means the same length scale for every kind (Helmholtz: R = radius/(2 sqrt 3))."""
+
+    kind: Literal["cone", "helmholtz", "sensitivity", "none"] = "cone"
+    radius: Positive | None = Field(None, description="physical length, not elements")
+
+    @model_validator(mode="after")
+    def _needs_radius(self) -> Filter:
+        if (self.kind == "none") != (self.radius is None):
+            raise ValueError("no filter takes no radius" if self.kind == "none" else f"{self.kind} needs a radius")
+        return self
+
+
+class Projection(Spec):
+    """Smoothed Heaviside projection of the filtered density (Wang, Lazarov, Sigmund 2011)."""
+
+    eta: float = Field(0.5, gt=0, lt=1, description="threshold")
+    beta: Schedule = Field(description="sharpness; a number or a continuation")
+
+
+class Passive(Spec):
+    """Regions (cells) that are always solid or always void."""
+
+    solid: tuple[Region, ...] = ()
+    void: tuple[Region, ...] = ()
+
+
+class Design(Spec):
+    """The map from the design variable to the physical density."""
+
+    filter: Filter = Field(default_factory=lambda: Filter(kind="none"))
+    projection: Projection | None = None
+    passive: Passive = Passive()
+    initial: float | None = Field(None, gt=0, le=1, description="initial density, default the volume fraction")
+
+
+class GradientSpec(Spec):
+    """Where the gradient comes from."""
+
+    source: str = Field("exact", description="name of a registered gradient source")
+
+
+class OptimizerSpec(Spec):
+    """Design update and stopping rule.
+
+    The run stops once no design variable changed by more than `tolerance`, or the objective stayed within
+    `objective_tolerance` (relative) over the last `window` iterations with all constraints met; never while a
+    continuation is still under way.
+    """
+
+    kind: Literal["oc", "mma"] = "oc"
+    move_limit: float = Field(0.2, gt=0, le=1)
+    max_iterations: PositiveInt = 200
+    tolerance: float = Field(0.01, ge=0, description="largest change of a design variable")
+    objective_tolerance: float = Field(1e-4, ge=0)
+    window: int = Field(10, ge=2)
+
+
+class SolverSpec(Spec):
+    """Linear solver of the state equation; options for PETSc take the prefix elasticity_."""
+
+    preset: Literal["auto", "direct", "multigrid", "hypre"] = Field(
+        "auto", description="auto: direct below a size, then conjugate gradients with algebraic multigrid"
+    )
+    rtol: float = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
+    max_iterations: PositiveInt = 2000
+    degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
+    petsc_options: dict[str, str | int | float | bool | None] = Field({}, description="without the prefix")
+
+
+class Output(Spec):
+    """What is written to the run folder, and how often."""
+
+    every: PositiveInt = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
+    first: int = Field(10, ge=0, description="write every one of the first so many iterations")
+    checkpoint_every: PositiveInt = 10
+
+
+class Problem(Spec):
+    """A whole topology optimization problem, frozen."""
+
+    name: str = Field("problem", min_length=1, pattern=r"^[\w.-]+$")
+    mesh: Mesh
+    material: Material = Material()
+    supports: Annotated[tuple[Support, ...], Field(min_length=1)]
+    loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)]
+    objective: Objective = Objective()
+    constraints: Annotated[tuple[Constraint, ...], Field(min_length=1)]
+    design: Design = Design()
+    gradient: GradientSpec = GradientSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    solver: SolverSpec = SolverSpec()
+    output: Output = Output()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, data: Any) -> Any:
+        """A constraint without kind is a volume constraint."""
+        if isinstance(data, dict) and isinstance(data.get("constraints"), list | tuple):
+            filled = [{"kind": "volume"} | c if isinstance(c, dict) else c for c in data["constraints"]]
+            return data | {"constraints": filled}
+        return data

@@ -1,0 +1,50 @@
+"""What a person sees during a run: a bar on a terminal, plain lines in a batch job."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mpi4py import MPI
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+if TYPE_CHECKING:
+    from morpho.solve import Step
+
+log = logging.getLogger("morpho")
+
+
+class Progress:
+    """One line per iteration in the log; on rank 0 with a terminal also a bar (local)."""
+
+    def __init__(self, comm: MPI.Comm, total: int) -> None:
+        console = Console(stderr=True)
+        self.total = total
+        self._bar: Bar | None = None
+        if comm.rank == 0 and console.is_terminal and log.isEnabledFor(logging.INFO) and log.handlers:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, *times, console=console, transient=True)
+
+    def begin(self, done: int) -> None:
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=self.total, completed=done)
+            self._bar.start()
+
+    def show(self, step: Step, parameters: dict[str, float]) -> None:
+        extra = "".join(f", {name} {value:.4g}" for name, value in parameters.items())
+        text = (
+            f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
+            f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "
+            f"linear its {step.gradient.linear_iterations}, {step.gradient.kind}, {step.seconds:.2f} s"
+        )
+        log.info(text)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step.iteration, description=f"objective {step.objective:.6g}")
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()

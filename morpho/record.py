@@ -1,0 +1,239 @@
+"""Writes a run folder while the run goes on: fields, history, checkpoints, log, progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import morpho
+from morpho.errors import StorageError
+from morpho.interfaces import Array
+from morpho.parts import Parts, Restart, restore_state, state_arrays
+from morpho.problem import dump_problem
+from morpho.progress import Progress
+from morpho.results import checkpoint
+from morpho.results.grid import Grid
+from morpho.results.history import History, HistoryRow
+from morpho.results.storage import replace_file, write_on_root
+from morpho.results.vtk import VtkSeries
+
+if TYPE_CHECKING:
+    from morpho.result import Result
+    from morpho.solve import Step
+
+log = logging.getLogger("morpho")
+
+#: dolfinx cell -> VTK cell type, vertices in VTK order
+VTK_CELLS = {
+    "triangle": (5, [0, 1, 2]),
+    "quadrilateral": (9, [0, 1, 3, 2]),
+    "tetrahedron": (10, [0, 1, 2, 3]),
+    "hexahedron": (12, [0, 1, 3, 2, 4, 5, 7, 6]),
+}
+
+
+class Recorder:
+    """Everything a run leaves behind; with no folder it only shows progress. Methods are collective."""
+
+    def __init__(self, parts: Parts, folder: Path | None, start: float, done: int | None, wall_before: float) -> None:
+        self.parts, self.folder, self.start = parts, folder, start
+        self.wall_before, self.setup_seconds = wall_before, 0.0
+        self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
+        self._vtk: VtkSeries | None = None
+        self._log_file: logging.Handler | None = None
+        self._saved = done
+        if folder is None:
+            return
+        write_on_root(parts.comm, folder, lambda: self._open(folder, resumed=done is not None))
+        self._history = History(folder / "history.csv", parts.comm, append_from=done)
+        self._vtk = VtkSeries(folder, make_grid(parts), append_from=done)
+
+    @classmethod
+    def create(cls, parts: Parts, folder: str | Path | None, start: float) -> Recorder:
+        """A new run folder, replacing the results of an earlier run there."""
+        return cls(parts, None if folder is None else Path(folder), start, None, 0.0)
+
+    @classmethod
+    def reopen(cls, parts: Parts, folder: str | Path, start: float) -> tuple[Recorder, Restart]:
+        """Go on in a run folder, and where its newest checkpoint left off."""
+        restart, wall = load_restart(parts, Path(folder))
+        return cls(parts, Path(folder), start, restart.iteration, wall), restart
+
+    def _open(self, folder: Path, resumed: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").unlink(missing_ok=True)
+        if not resumed:
+            for old in (folder / "checkpoint").glob("*/meta.json"):
+                old.unlink()
+        text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
+        replace_file(folder / "problem.yaml", text)
+        self._log_file = logging.FileHandler(folder / "log.txt", mode="a" if resumed else "w")
+        self._log_file.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(self._log_file)
+
+    def begin(self, restart: Restart) -> None:
+        """After the set-up, before the first iteration."""
+        self.setup_seconds = time.perf_counter() - self.start
+        for line in describe(self.parts):
+            log.info(line)
+        if restart.iteration:
+            log.info(f"resumed after iteration {restart.iteration}")
+        log.info(f"set-up took {self.setup_seconds:.2f} s")
+        self._progress.begin(restart.iteration)
+
+    def add(self, step: Step) -> None:
+        """Write down one iteration.
+
+        Raises:
+            StorageError: on all ranks, if any could not write.
+        """
+        parameters = self.parts.parameters(step.iteration)
+        self._progress.show(step, parameters)
+        if self.folder is None:
+            return
+        self._history.add(
+            HistoryRow(
+                iteration=step.iteration,
+                objective=step.objective,
+                kind=step.gradient.kind,
+                volume=step.volume,
+                change=step.change,
+                greyness=step.greyness,
+                exact_solves=step.exact_solves,
+                linear_iterations=step.linear_iterations,
+                seconds=step.seconds,
+                max_constraint=step.max_constraint,
+                move_limit=self.parts.problem.optimizer.move_limit,
+                **parameters,
+            )
+        )
+        output = self.parts.problem.output
+        if step.status or step.iteration <= output.first or step.iteration % output.every == 0:
+            self._write_fields(step)
+        if step.status or step.iteration % output.checkpoint_every == 0:
+            self._save(step.restart)
+
+    def end(self, result: Result, last: Step | None) -> None:
+        """Write the result; after a failure also the last good design, as far as the disk lets it."""
+        self._progress.end()
+        log.info(result.message)
+        log.info(
+            f"objective {result.objective:.8g}, volume {result.volume:.4f}, {result.iterations} iterations, "
+            f"{result.exact_solves} exact solves, {result.wall_seconds:.1f} s"
+        )
+        if self.folder is None:
+            return
+        try:
+            if last is not None and self._saved != last.iteration:
+                self._write_fields(last)
+                self._save(last.restart)
+            text = json.dumps(_plain(result.to_dict()), indent=2) + "\n"
+            path = self.folder / "result.json"
+            write_on_root(self.parts.comm, path, lambda: replace_file(path, text))
+            log.info(f"results are in {self.folder}")
+        except StorageError as error:
+            log.error(str(error))
+        if self._log_file is not None:
+            log.removeHandler(self._log_file)
+            self._log_file.close()
+
+    def _write_fields(self, step: Step) -> None:
+        assert self._vtk is not None
+        physics = self.parts.physics
+        cells = {"density": step.x, "physical_density": step.rho, "sensitivity": step.gradient.d_objective}
+        one = len(physics.cases) == 1
+        points = {
+            "displacement" if one else f"displacement_{name}": physics.vertex_displacement(i)
+            for i, name in enumerate(physics.cases)
+        }
+        self._vtk.write(step.iteration, cells, points)
+
+    def _save(self, restart: Restart) -> None:
+        assert self.folder is not None
+        arrays, scalars = state_arrays(restart)
+        fields = {"x": restart.x} | {f"optimizer_{name}": values for name, values in arrays.items()}
+        for i in range(len(self.parts.physics.cases)):
+            fields[f"u_{i}"] = self.parts.physics.displacement(i)
+        meta = {
+            "iteration": restart.iteration,
+            "optimizer": scalars,
+            "objectives": list(restart.objectives),
+            "exact_solves": restart.exact_solves,
+            "linear_iterations": restart.linear_iterations,
+            "wall_seconds": self.wall_before + time.perf_counter() - self.start,
+            "morpho_version": morpho.__version__,
+        }
+        mesh = self.parts.mesh
+        checkpoint.save(self.folder, mesh.comm, mesh.key, mesh.n_global, fields, meta)
+        self._saved = restart.iteration
+
+
+def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:
+    """Newest checkpoint of a folder, and the wall seconds before it; sets the displacements (collective)."""
+    mesh = parts.mesh
+    arrays, meta = checkpoint.load(folder, mesh.comm, mesh.key, mesh.n_global)
+    fresh = parts.optimizer.init(arrays["x"], 0.0, 1.0)
+    own = {k.removeprefix("optimizer_"): v for k, v in arrays.items() if k.startswith("optimizer_")}
+    for i in range(len(parts.physics.cases)):
+        parts.physics.set_displacement(i, arrays[f"u_{i}"])
+    restart = Restart(
+        iteration=meta["iteration"],
+        x=arrays["x"],
+        state=restore_state(fresh, own, meta["optimizer"]),
+        objectives=tuple(meta["objectives"]),
+        exact_solves=meta["exact_solves"],
+        linear_iterations=meta["linear_iterations"],
+    )
+    return restart, float(meta["wall_seconds"])
+
+
+def make_grid(parts: Parts) -> Grid:
+    """This rank's piece of the mesh for VTK (local)."""
+    geometry = parts.mesh.domain.geometry
+    kind, order = VTK_CELLS[parts.mesh.domain.topology.cell_name()]
+    return Grid(geometry.x, geometry.dofmap[: parts.mesh.n][:, order], kind, parts.mesh.key, parts.comm)
+
+
+def describe(parts: Parts) -> list[str]:
+    """What was understood of the problem, line by line (collective)."""
+    problem, mesh, physics = parts.problem, parts.mesh, parts.physics
+    cell = mesh.domain.topology.cell_name()
+    low, high = mesh.corners
+    extent = " x ".join(f"{v:g}" for v in (high - low)[: mesh.dim])
+    solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
+    lines = [
+        f"morpho {morpho.__version__}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
+        f"mesh: {mesh.n_global} {cell} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
+        f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
+    ]
+    radius = problem.design.filter.radius
+    if radius is not None:
+        lines.append(
+            f"filter: {problem.design.filter.kind}, radius {radius:g} = {radius / mesh.cell_size:.2f} elements"
+            + (", less than one element: it does nothing" if radius < mesh.cell_size else "")
+        )
+    lines.append(f"state: {physics.n_dofs} unknowns, solver {physics.preset}")
+    for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
+        fixed = "all" if support.components is None else " ".join("xyz"[c] for c in support.components)
+        lines.append(f"supports[{i}]: {count} nodes, components {fixed}, value {support.value}")
+    for applied in physics.applied:
+        lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
+    for i, case in enumerate(problem.loads):
+        total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
+        lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
+    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.optimizer.kind}")
+    return lines
+
+
+def _vector(v: Array) -> str:
+    return "(" + ", ".join(f"{c:.6g}" for c in np.where(np.abs(v) < 1e-12 * max(np.abs(v).max(), 1e-300), 0, v)) + ")"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no nan: null instead."""
+    return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}

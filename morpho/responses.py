@@ -1,0 +1,83 @@
+"""Objective and constraints of the optimization problem from the physical density and its compliance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morpho.interfaces import Array, Evaluation, Gradient, Pullback
+from morpho.mesh import Mesh
+from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.parallel import global_dot, global_sum
+from morpho.problem.spec import ComplianceConstraint, Problem, VolumeConstraint
+
+
+class Responses:
+    """Values and derivatives that the optimizer sees; constraints are normalised by their bounds.
+
+    A volume fraction counts every cell of the mesh (or of the constraint's region), passive ones included.
+    """
+
+    def __init__(self, mesh: Mesh, problem: Problem) -> None:
+        self.mesh, self.problem = mesh, problem
+        self.complaints: list[str] = []
+        self.total_volume = global_sum(mesh.comm, mesh.volumes)
+        self.cases = [case.name for case in problem.loads]
+        self._shares: list[Array | None] = []  # d volume fraction / d rho of each volume constraint
+        for i, constraint in enumerate(problem.constraints):
+            volume = isinstance(constraint, VolumeConstraint)
+            self._shares.append(self._share(i, constraint) if volume else None)  # type: ignore[arg-type]
+
+    def _share(self, i: int, constraint: VolumeConstraint) -> Array:
+        inside = np.ones(self.mesh.n)
+        if constraint.region is not None:
+            inside[:] = 0
+            inside[select(self.mesh, constraint.region, self.mesh.dim)] = 1
+        share = self.mesh.volumes * inside
+        total = global_sum(self.mesh.comm, share)
+        if total == 0:
+            names = ", ".join(tag_names(self.mesh)) or "(none)"
+            unknown = constraint.region and unknown_tags(self.mesh, constraint.region)
+            cure = f"the mesh has the tags {names}" if unknown else "move or enlarge it"
+            self.complaints.append(f"constraints[{i}].region: no cell lies in {constraint.region}; {cure}")
+        return np.asarray(share / max(total, 1e-300))
+
+    def volume_fraction(self, rho: Array) -> float:
+        """Share of the mesh that is solid (collective)."""
+        return global_dot(self.mesh.comm, self.mesh.volumes, rho) / self.total_volume
+
+    def greyness(self, rho: Array) -> float:
+        """Measure of non-discreteness, mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
+        return global_dot(self.mesh.comm, self.mesh.volumes, 4 * rho * (1 - rho)) / self.total_volume
+
+    def evaluate(self, rho: Array, gradient: Gradient, pullback: Pullback, smooth: Pullback) -> Evaluation:
+        """Values and derivatives with respect to x (collective).
+
+        Args:
+            rho: (n,) physical density.
+            gradient: compliance at rho.
+            pullback: from d/d rho to d/d x.
+            smooth: sensitivity filter, applied to compliance derivatives only.
+        """
+        if self.problem.objective.kind == "volume":
+            objective = self.volume_fraction(rho)
+            d_objective = pullback(np.asarray(self.mesh.volumes / self.total_volume))
+        else:
+            objective, d_objective = gradient.objective, smooth(pullback(gradient.d_objective))
+        values, derivatives = [], []
+        for constraint, share in zip(self.problem.constraints, self._shares, strict=True):
+            if share is not None:
+                assert isinstance(constraint, VolumeConstraint)
+                values.append(global_dot(self.mesh.comm, share, rho) / constraint.volume_fraction - 1)
+                derivatives.append(pullback(np.asarray(share / constraint.volume_fraction)))
+            else:
+                assert isinstance(constraint, ComplianceConstraint)
+                value, derivative = self._compliance(constraint, gradient)
+                values.append(value / constraint.max - 1)
+                derivatives.append(smooth(pullback(np.asarray(derivative / constraint.max))))
+        return Evaluation(objective, d_objective, np.array(values), np.array(derivatives))
+
+    def _compliance(self, constraint: ComplianceConstraint, gradient: Gradient) -> tuple[float, Array]:
+        if constraint.case is None:
+            return gradient.objective, gradient.d_objective
+        i = self.cases.index(constraint.case)
+        return float(gradient.cases[i]), gradient.d_cases[i]

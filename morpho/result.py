@@ -1,0 +1,86 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpi4py import MPI
+
+import numpy as np
+
+import morpho
+from morpho.interfaces import Array, Status
+
+if TYPE_CHECKING:
+    from morpho.parts import Parts
+    from morpho.record import Recorder
+    from morpho.solve import Step
+
+
+@dataclass(frozen=True)
+class Result:
+    """The returned design and the figures of result.json. Scalars are equal on all ranks."""
+
+    name: str
+    status: Status
+    message: str
+    objective: float  #: of the returned design, by an exact solve; nan if there is none
+    volume: float
+    iterations: int
+    exact_solves: int
+    linear_iterations: int
+    wall_seconds: float
+    setup_seconds: float
+    peak_rss_bytes: int
+    n_design: int
+    n_dofs: int
+    ranks: int
+    source: str
+    x: Array  #: (n,) design variable, owned cells
+    rho: Array  #: (n,) physical density, owned cells
+    folder: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What stands in result.json (local)."""
+        left_out = {"x", "rho", "folder", "status"}
+        values = {k: v for k, v in vars(self).items() if k not in left_out}
+        return {
+            "name": self.name,
+            "status": self.status.name.lower(),
+            **values,
+            "morpho_version": morpho.__version__,
+        }
+
+
+def make_result(parts: Parts, last: Step | None, status: Status, failure: str, recorder: Recorder) -> Result:
+    """Collect the figures of a run that ended with step `last` (collective)."""
+    nothing = np.zeros(0)
+    return Result(
+        name=parts.problem.name,
+        status=status,
+        message=f"{status.value} ({failure})" if failure else status.value,
+        objective=last.objective if last else float("nan"),
+        volume=last.volume if last else float("nan"),
+        iterations=last.iteration if last else 0,
+        exact_solves=last.exact_solves if last else 0,
+        linear_iterations=last.linear_iterations if last else 0,
+        wall_seconds=recorder.wall_before + time.perf_counter() - recorder.start,
+        setup_seconds=recorder.setup_seconds,
+        peak_rss_bytes=peak_memory(parts.comm),
+        n_design=parts.design.n_design,
+        n_dofs=parts.physics.n_dofs,
+        ranks=parts.comm.size,
+        source=parts.problem.gradient.source,
+        x=last.x if last else nothing,
+        rho=last.rho if last else nothing,
+        folder=recorder.folder,
+    )
+
+
+def peak_memory(comm: MPI.Comm) -> int:
+    """Peak resident memory in bytes, summed over the ranks (collective)."""
+    return int(comm.allreduce(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))

@@ -1,0 +1,23 @@
+"""This rank's piece of the mesh, as plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.interfaces import Array
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Owned cells of one rank with the points they need; points may be repeated on several ranks."""
+
+    points: Array  #: (p, 3) coordinates
+    cells: NDArray[np.integer]  #: (n, nv) local point numbers in VTK node order
+    vtk_cell_type: int  #: 5 triangle, 9 quadrilateral, 10 tetrahedron, 12 hexahedron
+    key: NDArray[np.int64]  #: (n,) global cell number in 0..N-1, the same for every number of ranks
+    comm: MPI.Comm

@@ -1,0 +1,94 @@
+"""The table of a run, one row per design iteration."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from math import nan
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.errors import InputError
+from morpho.interfaces import Kind
+from morpho.results.storage import replace_file, write_on_root
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One design iteration; a value that the run does not have is nan."""
+
+    iteration: int
+    objective: float
+    kind: Kind
+    volume: float
+    change: float
+    greyness: float
+    exact_solves: int  #: so far
+    linear_iterations: int  #: so far
+    seconds: float  #: of this iteration
+    max_constraint: float = nan
+    penalty: float = nan
+    beta: float = nan
+    move_limit: float = nan
+
+
+_COLUMNS = [field.name for field in fields(HistoryRow)]
+_TYPES = {"kind": str, "iteration": np.int64, "exact_solves": np.int64, "linear_iterations": np.int64}
+
+
+class History:
+    """Writes ``history.csv``; every method is collective and may raise StorageError."""
+
+    def __init__(self, path: Path, comm: MPI.Comm, append_from: int | None = None) -> None:
+        """Start a table, or go on with the one at path, dropping the rows after iteration append_from."""
+        self._path = Path(path)
+        self._comm = comm
+        write_on_root(comm, self._path, lambda: self._open(append_from))
+
+    def add(self, row: HistoryRow) -> None:
+        """Append one row; it is on disk for other programs when this returns. Rank 0's values count."""
+        write_on_root(self._comm, self._path, lambda: self._append(row))
+
+    def _open(self, append_from: int | None) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = []
+        if append_from is not None and self._path.exists():
+            try:
+                kept = [row for row in _complete_rows(self._path) if int(row["iteration"]) <= append_from]
+            except (ValueError, KeyError) as error:
+                raise OSError(f"the rows in it are not a history ({error})") from error
+        table = io.StringIO()
+        writer = csv.DictWriter(table, _COLUMNS, restval="nan", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        replace_file(self._path, table.getvalue())
+
+    def _append(self, row: HistoryRow) -> None:
+        cells = (value if isinstance(value, str) else repr(np.asarray(value).item()) for value in astuple(row))
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(",".join(cells) + "\n")
+
+
+def read_history(path: Path) -> dict[str, NDArray]:
+    """Columns of a history.csv as arrays: integers, text (kind) and floats (the others). Local.
+
+    Raises InputError if there is no such table.
+    """
+    try:
+        rows = _complete_rows(Path(path))
+        columns = list(rows[0]) if rows else _COLUMNS
+        return {name: np.array([row[name] for row in rows], dtype=_TYPES.get(name, float)) for name in columns}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a readable history ({error}).") from error
+
+
+def _complete_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of the table without a last one that was cut short by a kill or a full disk."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = csv.DictReader(line for line in lines if line.endswith("\n"))
+    return [row for row in rows if None not in row.values() and None not in row]

@@ -1,0 +1,137 @@
+"""Pictures of a run: the design, and the history."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from morpho.errors import InputError, MorphoError, StorageError
+from morpho.results.history import read_history
+
+_INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses of morpho.results.scene, the message on standard output
+_TIMEOUT = 600.0  #: seconds for one picture, by software rendering
+_ADVICE = "Install Xvfb, or set DISPLAY to a working display."
+
+
+def render(
+    run_dir: Path,
+    output_png: Path,
+    level: float = 0.5,
+    size: tuple[int, int] = (1200, 900),
+    symmetric: bool = False,
+) -> None:
+    """Draw the last design of a run, off-screen and without a display; local.
+
+    2-D: physical density in grey and the outline of the domain; 3-D: the part of density >= level in the box
+    of the domain. With symmetric, the mirror image at the side of lowest x is drawn too.
+    A process of its own does it, as VTK ends the process it is in when the display fails.
+    Raises InputError if there is nothing to draw, StorageError if the PNG could not be written.
+    """
+    with _display() as environment:
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+        arguments = [run_dir, output_png, level, *size, symmetric]
+        command = [sys.executable, "-m", "morpho.results.scene", *map(str, arguments)]
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MorphoError(f"The picture was not drawn in {_TIMEOUT:.0f} s. {_ADVICE}") from error
+    if done.returncode in (_INPUT_ERROR, _STORAGE_ERROR):
+        raise (InputError if done.returncode == _INPUT_ERROR else StorageError)(done.stdout.strip())
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+        raise MorphoError(f"The picture could not be drawn ({last}). {_ADVICE}")
+
+
+@contextmanager
+def _display() -> Iterator[dict[str, str]]:
+    """Environment for a process that draws, with a virtual display of its own where Xvfb is installed."""
+    environment = dict(os.environ, PYVISTA_OFF_SCREEN="true")
+    if shutil.which("Xvfb") is None:
+        yield environment
+        return
+    answer, number = os.pipe()
+    # -terminate: should this process be killed, the server goes with its last client.
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(number),
+        "-screen",
+        "0",
+        "1280x1024x24",
+        "-nolisten",
+        "tcp",
+        "-terminate",
+    ]
+    server = subprocess.Popen(
+        command,
+        pass_fds=[number],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(number)
+    try:
+        ready, _, _ = select.select([answer], [], [], 30.0)
+        display = os.read(answer, 16).decode().strip() if ready else ""
+        if display:
+            environment["DISPLAY"] = f":{display}"
+        yield environment
+    finally:
+        os.close(answer)
+        server.terminate()
+        try:
+            server.wait(10.0)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def plot_history(run_dir: Path, output_png: Path) -> None:
+    """Draw objective, volume and greyness against the iteration, exact and estimated steps marked; local.
+
+    Raises InputError if the run has no history, StorageError if the PNG could not be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path = Path(run_dir) / "history.csv"
+    table = read_history(path)
+    iteration, exact = table["iteration"], table["kind"] == "exact"
+    if not len(iteration):
+        raise InputError(f"{path}: the run has no iterations yet.")
+    figure = Figure(figsize=(8.0, 7.0), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1, 1])
+    for panel, name, colour in zip(panels, ("objective", "volume", "greyness"), ("C0", "C2", "C3"), strict=True):
+        values = table[name]
+        panel.plot(iteration, values, color=colour, linewidth=1.2)
+        panel.plot(iteration[exact], values[exact], "o", color=colour, markersize=4, label="exact")
+        panel.plot(iteration[~exact], values[~exact], "o", color=colour, mfc="white", markersize=3, label="estimated")
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+    finite = table["objective"][np.isfinite(table["objective"])]
+    if len(finite) and finite.min() > 0.0 and finite.max() > 100.0 * finite.min():
+        panels[0].set_yscale("log")
+    if not exact.all():
+        panels[0].legend(frameon=False)
+    panels[-1].set_xlabel("iteration")
+    try:
+        canvas.print_figure(output_png, format="png", dpi=150)
+    except OSError as error:
+        raise StorageError(f"Could not write {output_png}: {error.strerror}.") from error

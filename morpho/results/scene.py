@@ -1,0 +1,121 @@
+"""Draws a design in a process of its own; started by `morpho.results.render`, which finds it a display."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyvista
+from PIL import Image
+
+from morpho.errors import InputError
+from morpho.results.surface import is_planar, load_design, part_surface
+
+_INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
+
+_PART, _LINES = "#a9c4d6", "#6a6a6a"
+_MARGIN = 1.06
+#: position relative to the viewer (right, up, towards) and intensity: key, fill and head light
+_LIGHTS = (((-1.0, 0.9, 1.0), 0.58), ((1.5, 0.2, 0.8), 0.32), ((0.0, 0.0, 1.0), 0.35))
+
+
+def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symmetric: bool) -> None:
+    """Write a PNG of the last design; local.
+
+    Raises InputError if there is none or it is empty at this level, OSError if the PNG cannot be written.
+    """
+    design = load_design(run_dir)
+    if symmetric:
+        design = _with_mirror_image(design)
+    plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting=None)
+    plotter.background_color = "white"
+    if is_planar(design):
+        _add_planar(plotter, design)
+    else:
+        _add_solid(plotter, design, level)
+    picture = plotter.screenshot(return_img=True)
+    plotter.close()
+    Image.fromarray(np.asarray(picture)).save(output, format="PNG")
+
+
+def _with_mirror_image(design: pyvista.UnstructuredGrid) -> pyvista.UnstructuredGrid:
+    """The design and its mirror image in the plane of its lowest x, as one mesh."""
+    plane, tolerance = design.bounds[0], 1e-9 * design.length
+    mirror = design.copy()
+    mirror.points[:, 0] = 2.0 * plane - mirror.points[:, 0]
+    for half in (design, mirror):
+        x = np.asarray(half.points)[:, 0]
+        x[np.abs(x - plane) < tolerance] = plane
+    return design.merge(mirror, merge_points=True)
+
+
+def _add_planar(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid) -> None:
+    plotter.add_mesh(
+        design,
+        scalars="physical_density",
+        cmap="gray_r",
+        clim=(0.0, 1.0),
+        lighting=False,
+        show_scalar_bar=False,
+    )
+    outline = design.extract_surface().extract_feature_edges(
+        boundary_edges=True, feature_edges=False, manifold_edges=False, non_manifold_edges=False
+    )
+    outline.translate((0.0, 0.0, 1e-3 * design.length), inplace=True)
+    plotter.add_mesh(outline, color=_LINES, line_width=2, lighting=False)
+    _look_along(plotter, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
+
+
+def _add_solid(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid, level: float) -> None:
+    plotter.add_mesh(
+        part_surface(design, level),
+        color=_PART,
+        smooth_shading=True,
+        split_sharp_edges=True,
+        feature_angle=40.0,
+        ambient=0.18,
+        diffuse=0.9,
+        specular=0.15,
+        specular_power=15.0,
+    )
+    # The cells of a mirror image are inside out, which would count as an edge.
+    skin = design.extract_surface().compute_normals(split_vertices=False, consistent_normals=True)
+    box = skin.extract_feature_edges(30.0, boundary_edges=False, manifold_edges=False)
+    plotter.add_mesh(box, color=_LINES, line_width=1.5, lighting=False)
+    for position, intensity in _LIGHTS:
+        plotter.add_light(pyvista.Light(position=position, intensity=intensity, light_type="camera light"))
+    plotter.enable_anti_aliasing("ssaa")
+    _look_along(plotter, np.array([1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0]))
+
+
+def _look_along(plotter: pyvista.Plotter, towards_viewer: np.ndarray, up: np.ndarray) -> None:
+    """Parallel projection in which the bounding box of the scene fills the picture."""
+    bounds = np.array(plotter.bounds).reshape(3, 2)
+    middle, length = bounds.mean(axis=1), np.linalg.norm(np.ptp(bounds, axis=1))
+    normal = towards_viewer / np.linalg.norm(towards_viewer)
+    right = np.cross(up, normal)
+    right /= np.linalg.norm(right)
+    # Half the extent of a box along a direction.
+    half_width, half_height = (0.5 * np.abs(axis) @ np.ptp(bounds, axis=1) for axis in (right, np.cross(normal, right)))
+    width, height = plotter.window_size
+    plotter.camera_position = [tuple(middle + 2.0 * length * normal), tuple(middle), tuple(up)]
+    plotter.camera.parallel_projection = True
+    plotter.camera.parallel_scale = _MARGIN * max(half_height, half_width * height / width)
+    plotter.camera.clipping_range = (0.5 * length, 3.5 * length)
+
+
+def _main(run_dir: str, output: str, level: str, width: str, height: str, symmetric: str) -> int:
+    try:
+        draw(Path(run_dir), Path(output), float(level), (int(width), int(height)), symmetric == "True")
+    except InputError as error:
+        print(error)
+        return _INPUT_ERROR
+    except OSError as error:
+        print(f"Could not write {output}: {error.strerror or error}.")
+        return _STORAGE_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""The finished part as a closed triangle surface. Serial, on request, from the files of a run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvista
+from numpy.typing import NDArray
+
+from morpho.errors import InputError, StorageError
+from morpho.interfaces import Array
+
+_PLANAR_CELLS = {5, 9}
+_SUFFIXES = (".stl", ".ply")
+
+
+def load_design(run_dir: Path, step: int = -1) -> pyvista.UnstructuredGrid:
+    """The whole design of one written step (-1: the last) with the points of all pieces merged; local.
+
+    Raises InputError if the run folder has no such step.
+    """
+    index = Path(run_dir) / "design.pvd"
+    if not index.is_file():
+        raise InputError(f"{index}: no such file; give the folder of a run that has written a design.")
+    steps = re.findall(r'file="([^"]+)"', index.read_text(encoding="utf-8"))
+    if not -len(steps) <= step < len(steps):
+        raise InputError(f"{index}: got step {step}, the run has {len(steps)} written steps.")
+    path = index.parent / steps[step]
+    needed = [path] if not path.is_file() else _pieces(path)
+    missing = [str(piece) for piece in needed if not piece.is_file()]
+    if missing:
+        raise InputError(f"{index}: missing files of the design: {', '.join(missing)}.")
+    return pyvista.read(path).clean(tolerance=0.0, produce_merge_map=False, average_point_data=False)
+
+
+def export_stl(run_dir: Path, output: Path, level: float = 0.5, smooth: bool = True) -> dict[str, Any]:
+    """Write the surface of the part of the last design to a .stl or .ply file; local.
+
+    Returns n_triangles, volume and watertight. Raises InputError for a 2-D design, another suffix, or a part
+    that is empty at this level, StorageError if the file could not be written.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{output}: the suffix should be .stl or .ply, got {output.suffix!r}.")
+    surface = part_surface(load_design(run_dir), level, smooth)
+    points = np.asarray(surface.points, dtype=np.float64)
+    triangles = np.asarray(surface.regular_faces, dtype=np.int64)
+    content = _stl(points, triangles) if output.suffix.lower() == ".stl" else _ply(points, triangles)
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise StorageError(f"Could not write {output}: {error.strerror}.") from error
+    return {
+        "n_triangles": len(triangles),
+        "volume": _volume(points, triangles),
+        "watertight": surface.n_open_edges == 0 and bool(surface.is_manifold),
+    }
+
+
+def part_surface(design: pyvista.UnstructuredGrid, level: float = 0.5, smooth: bool = True) -> pyvista.PolyData:
+    """Closed, outward oriented triangles around the cells' physical density >= level; local.
+
+    Smoothing keeps what lies in a face of the bounding box there. Raises InputError as `export_stl`.
+    """
+    if is_planar(design):
+        raise InputError("The design is two-dimensional and has no surface; only 3-D designs can be exported.")
+    if not 0.0 < level < 1.0:
+        raise InputError(f"The density level should lie between 0 and 1, got {level}.")
+    field = design.cell_data_to_point_data()
+    rho = np.asarray(field.point_data["physical_density"])
+    # A point exactly on the level would be cut twice, and the surface would not be closed there.
+    field.point_data["physical_density"] = np.where(np.abs(rho - level) < 1e-3, level + 1e-3, rho)
+    solid = field.clip_scalar("physical_density", invert=False, value=level)
+    if solid.n_cells == 0:
+        raise InputError(f"No part of the design has a density above the level {level}; choose a lower one.")
+    surface = solid.extract_surface().triangulate().clean()
+    surface.clear_data()
+    surface = surface.compute_normals(
+        cell_normals=False, split_vertices=False, consistent_normals=True, auto_orient_normals=True
+    )
+    return _smoothed(surface, np.asarray(design.bounds).reshape(3, 2)) if smooth else surface
+
+
+def is_planar(design: pyvista.UnstructuredGrid) -> bool:
+    """Whether the cells are triangles and quadrilaterals; local."""
+    return set(np.unique(design.celltypes)) <= _PLANAR_CELLS
+
+
+def _pieces(path: Path) -> list[Path]:
+    names = re.findall(r'<Piece Source="([^"]+)"', path.read_text(encoding="utf-8"))
+    return [path.parent / name for name in names]
+
+
+def _smoothed(surface: pyvista.PolyData, bounds: Array) -> pyvista.PolyData:
+    smooth = surface.smooth_taubin(n_iter=30, pass_band=0.05)
+    before, points = np.asarray(surface.points), np.array(smooth.points, dtype=np.float64)
+    tolerance = 1e-6 * np.ptp(bounds, axis=1).max()
+    for axis in range(3):
+        points[:, axis] = points[:, axis].clip(*bounds[axis])
+        for bound in bounds[axis]:
+            points[np.abs(before[:, axis] - bound) < tolerance, axis] = bound
+    smooth.points = points
+    return smooth
+
+
+def _volume(points: Array, triangles: NDArray[np.int64]) -> float:
+    """Sum of the signed tetrahedra between the triangles and the middle of the part."""
+    a, b, c = ((points - points.mean(axis=0))[triangles[:, corner]] for corner in range(3))
+    return float(np.einsum("ij,ij", a, np.cross(b, c)) / 6.0)
+
+
+def _stl(points: Array, triangles: NDArray[np.int64]) -> bytes:
+    corners = points[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    facets = np.zeros(len(triangles), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")])
+    facets["normal"] = normals / np.where(lengths > 0.0, lengths, 1.0)
+    facets["corners"] = corners
+    return b"morpho".ljust(80) + np.array(len(triangles), dtype="<u4").tobytes() + facets.tobytes()
+
+
+def _ply(points: Array, triangles: NDArray[np.int64]) -> bytes:
+    head = (
+        "ply\nformat binary_little_endian 1.0\n"
+        f"element vertex {len(points)}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {len(triangles)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    faces = np.empty(len(triangles), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    return head.encode() + points.astype("<f4").tobytes() + faces.tobytes()

@@ -1,0 +1,178 @@
+"""The design loop, and the verbs built on it: iterate, solve, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.errors import NotFiniteError, SolverError, StorageError
+from morpho.gradients.exact import Exact
+from morpho.interfaces import Array, Gradient, Status
+from morpho.interrupt import Interrupt
+from morpho.parallel import global_max
+from morpho.parts import Parts, Restart
+from morpho.problem.spec import Problem
+from morpho.record import Recorder
+from morpho.result import Result, make_result
+from morpho.stopping import has_converged
+
+
+@dataclass(frozen=True)
+class Step:
+    """One design iteration: a design, what is known of it, and the update that follows from it."""
+
+    iteration: int
+    objective: float
+    gradient: Gradient  #: of the compliance, with respect to rho
+    x: Array  #: (n,) design variable, owned cells
+    rho: Array  #: (n,) physical density, owned cells
+    volume: float  #: fraction of the mesh
+    greyness: float
+    max_constraint: float  #: feasible when <= 0
+    change: float  #: largest change of a design variable by the update
+    seconds: float
+    status: Status | None  #: why the run ends here, None if it goes on
+    restart: Restart  #: where the next iteration starts
+
+    @property
+    def exact_solves(self) -> int:
+        """Exact gradients so far."""
+        return self.restart.exact_solves
+
+    @property
+    def linear_iterations(self) -> int:
+        """Linear solver iterations so far."""
+        return self.restart.linear_iterations
+
+
+def iterate(problem: Problem, comm: MPI.Comm | None = None) -> Iterator[Step]:
+    """Run the design loop, one `Step` at a time, without writing anything (collective).
+
+    Every rank has to take the same steps. Leave early with `break`.
+    """
+    comm = comm or MPI.COMM_WORLD
+    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+        yield from design_loop(parts, parts.start(), interrupt)
+
+
+def solve(problem: Problem, output: str | Path | None = None, comm: MPI.Comm | None = None) -> Result:
+    """Optimize; with `output`, write a run folder there (collective).
+
+    Raises:
+        InputError: before any solve. Numerical failures do not raise: see `Result.status`.
+    """
+    start = time.perf_counter()
+    comm = comm or MPI.COMM_WORLD
+    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+        recorder = Recorder.create(parts, output, start)
+        return _run(parts, parts.start(), recorder, interrupt)
+
+
+def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
+    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective).
+
+    Raises:
+        InputError: there is no usable checkpoint.
+    """
+    start = time.perf_counter()
+    comm = comm or MPI.COMM_WORLD
+    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+        recorder, restart = Recorder.reopen(parts, folder, start)
+        return _run(parts, restart, recorder, interrupt)
+
+
+def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterator[Step]:
+    """Design map, gradient, optimizer, again and again, until a step carries a status (collective)."""
+    rule = parts.problem.optimizer
+    while True:
+        start = time.perf_counter()
+        iteration, x = restart.iteration + 1, restart.x
+        stage_is_new = parts.enter_iteration(iteration)
+        rho, pullback = parts.design.at(iteration).apply(x)
+        gradient = parts.source.estimate(rho)
+        evaluation = parts.responses.evaluate(rho, gradient, pullback, partial(parts.design.smooth, x))
+        if global_max(parts.comm, np.abs([evaluation.objective, *_ends(evaluation.d_objective)])) == np.inf:
+            raise NotFiniteError(f"the objective or its derivative is not finite in iteration {iteration}")
+        x_next, state = parts.optimizer.step(x, evaluation, restart.state)
+        change = global_max(parts.comm, np.abs(x_next - x))
+        worst = float(np.max(evaluation.constraints))
+        earlier = () if stage_is_new else restart.objectives
+        restart = Restart(
+            iteration=iteration,
+            x=x_next,
+            state=state,
+            objectives=(*earlier, evaluation.objective)[-rule.window :],
+            exact_solves=restart.exact_solves + (gradient.kind == "exact"),
+            linear_iterations=restart.linear_iterations + gradient.linear_iterations,
+        )
+        status = None
+        if interrupt.requested():
+            status = Status.INTERRUPTED
+        elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst):
+            status = Status.CONVERGED
+        elif iteration >= rule.max_iterations:
+            status = Status.ITERATION_LIMIT
+        yield Step(
+            iteration=iteration,
+            objective=evaluation.objective,
+            gradient=gradient,
+            x=x,
+            rho=rho,
+            volume=parts.responses.volume_fraction(rho),
+            greyness=parts.responses.greyness(rho),
+            max_constraint=worst,
+            change=change,
+            seconds=time.perf_counter() - start,
+            status=status,
+            restart=restart,
+        )
+        if status is not None:
+            return
+
+
+def _run(parts: Parts, restart: Restart, recorder: Recorder, interrupt: Interrupt) -> Result:
+    """The loop with everything written down, and every failure turned into a status (collective)."""
+    recorder.begin(restart)
+    last: Step | None = None
+    status, failure = Status.ITERATION_LIMIT, ""
+    try:
+        for step in design_loop(parts, restart, interrupt):
+            last = step
+            recorder.add(step)
+        assert last is not None and last.status is not None
+        status, last = last.status, _certify(parts, last)
+    except (SolverError, StorageError) as error:
+        failure = str(error)
+        kinds = {NotFiniteError: Status.NOT_FINITE, StorageError: Status.STORAGE_FAILED}
+        status = kinds.get(type(error), Status.SOLVER_FAILED)
+    result = make_result(parts, last, status, failure, recorder)
+    recorder.end(result, last)
+    return result
+
+
+def _certify(parts: Parts, step: Step) -> Step:
+    """The step with its objective by an exact solve, whatever source gave the gradient (collective)."""
+    if step.gradient.kind == "exact":
+        return step
+    exact = Exact(parts.physics).estimate(step.rho)
+    evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)
+    restart = replace(
+        step.restart,
+        exact_solves=step.exact_solves + 1,
+        linear_iterations=step.linear_iterations + exact.linear_iterations,
+    )
+    return replace(step, objective=evaluation.objective, gradient=exact, restart=restart)
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """Extremes of an array, infinite if an entry is not finite (local)."""
+    if len(values) and not np.isfinite(values).all():
+        return np.inf, np.inf
+    return 0.0, 0.0

@@ -1,0 +1,30 @@
+"""When to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from morpho.problem.spec import OptimizerSpec
+
+FEASIBLE = 1e-3
+
+
+def has_converged(rule: OptimizerSpec, change: float, objectives: Sequence[float], worst_constraint: float) -> bool:
+    """Whether the design has settled (local).
+
+    Args:
+        rule: tolerances of the problem file.
+        change: largest change of a design variable by the update.
+        objectives: objective of every iteration of the present continuation stage, oldest first.
+        worst_constraint: largest normalised constraint value.
+
+    The change alone often never falls below the tolerance (single cells flip for ever), so the objective over a
+    window decides as well.
+    """
+    if worst_constraint > FEASIBLE or len(objectives) < 2:
+        return False
+    if change <= rule.tolerance:
+        return True
+    recent = objectives[-rule.window :]
+    spread = max(recent) - min(recent)
+    return len(recent) == rule.window and spread <= rule.objective_tolerance * abs(recent[-1])

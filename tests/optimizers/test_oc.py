@@ -1,0 +1,118 @@
+"""Optimality criteria against closed forms and at the edges of what the method takes."""
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+
+from morpho.errors import InputError, SolverError
+from morpho.interfaces import Array, Evaluation
+from morpho.optimizers import OC
+from morpho.optimizers import oc as module
+
+COMM = MPI.COMM_SELF
+
+
+def volume_problem(x: Array, costs: Array, share: float) -> Evaluation:
+    """Minimise sum costs / x with mean(x) <= share."""
+    return Evaluation(
+        objective=float(np.sum(costs / x)),
+        d_objective=-costs / x**2,
+        constraints=np.array([np.mean(x) / share - 1.0]),
+        d_constraints=np.full((1, x.size), 1.0 / x.size / share),
+    )
+
+
+def one_step(x: Array, evaluation: Evaluation, **parameters: float) -> Array:
+    optimizer = OC(COMM, **parameters)
+    return optimizer.step(x, evaluation, optimizer.init(x, 0.0, 1.0))[0]
+
+
+def test_analytic_optimum() -> None:
+    costs = np.random.default_rng(0).uniform(0.2, 1.0, 50)
+    x = np.full(50, 0.3)
+    optimizer = OC(COMM)
+    state = optimizer.init(x, 0.001, 1.0)
+    for _ in range(60):
+        x, state = optimizer.step(x, volume_problem(x, costs, 0.4), state)
+    assert np.allclose(x, np.sqrt(costs) * 0.4 / np.mean(np.sqrt(costs)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("damping", [0.3, 0.5, 1.0])
+def test_volume_is_hit(damping: float) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        n = int(rng.integers(2, 500))
+        x, weight = rng.uniform(0.0, 1.0, n), rng.uniform(0.1, 1.0, n) / n
+        reachable = np.clip(x + rng.uniform(-0.15, 0.15, n), 0.0, 1.0)
+        value = float(weight @ (x - reachable))
+        evaluation = Evaluation(1.0, -(rng.uniform(0.0, 1.0, n) ** 20), np.array([value]), weight[None])
+        x_new = one_step(x, evaluation, damping=damping)
+        assert abs(value + weight @ (x_new - x)) < 1e-10
+        assert np.all(np.abs(x_new - x) <= 0.2 + 1e-15)
+        assert x_new.min() >= 0.0
+        assert x_new.max() <= 1.0
+
+
+def test_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, sums = [], module._sums
+
+    def counted(comm: MPI.Comm, *parts: float | Array) -> list[float]:
+        passes.append(1)
+        return sums(comm, *parts)
+
+    monkeypatch.setattr(module, "_sums", counted)
+    rng = np.random.default_rng(2)
+    x = np.full(1000, 0.4)
+    one_step(x, volume_problem(x, rng.uniform(0.0, 1.0, 1000) ** 100, 0.4))
+    assert len(passes) < 40
+
+
+@pytest.mark.parametrize(("value", "expected"), [(10.0, 0.3), (-10.0, 0.7)])
+def test_unreachable_constraint_is_approached(value: float, expected: float) -> None:
+    x = np.full(20, 0.5)
+    evaluation = Evaluation(1.0, -np.linspace(0.1, 1.0, 20), np.array([value]), np.full((1, 20), 0.05))
+    assert np.allclose(one_step(x, evaluation), expected, atol=1e-15)
+
+
+def test_passive_entries_stay() -> None:
+    rng = np.random.default_rng(3)
+    x, weight = rng.uniform(0.2, 0.8, 100), np.full(100, 0.01)
+    weight[::3] = 0.0
+    x_new = one_step(x, Evaluation(1.0, -rng.uniform(0.0, 1.0, 100), np.zeros(1), weight[None]))
+    assert np.array_equal(x_new[::3], x[::3])
+    assert np.any(x_new[1::3] != x[1::3])
+
+    nothing = Evaluation(1.0, -np.ones(100), np.zeros(1), np.zeros((1, 100)))
+    assert np.array_equal(one_step(x, nothing), x)
+
+
+def test_material_that_only_costs_is_removed() -> None:
+    x = np.full(10, 0.5)
+    assert np.allclose(one_step(x, Evaluation(1.0, np.ones(10), np.zeros(1), np.full((1, 10), 0.1))), 0.3)
+    assert np.allclose(one_step(x, Evaluation(1.0, np.zeros(10), np.zeros(1), np.full((1, 10), 0.1))), 0.3)
+
+
+def test_units_do_not_matter() -> None:
+    costs = np.random.default_rng(4).uniform(0.0, 1.0, 100)
+    x = np.linspace(0.1, 0.9, 100)
+    plain = volume_problem(x, costs, 0.45)
+    scaled = Evaluation(
+        1e6 * plain.objective, 1e6 * plain.d_objective, plain.constraints, plain.d_constraints
+    )
+    assert np.allclose(one_step(x, plain), one_step(x, scaled), rtol=0.0, atol=1e-12)
+
+
+def test_wrong_constraints_are_refused() -> None:
+    x = np.full(4, 0.5)
+    with pytest.raises(InputError, match="exactly one constraint, got 2; use MMA"):
+        one_step(x, Evaluation(1.0, -np.ones(4), np.zeros(2), np.ones((2, 4))))
+    with pytest.raises(InputError, match=">= 0; use MMA"):
+        one_step(x, Evaluation(1.0, -np.ones(4), np.zeros(1), np.array([[1.0, 1.0, -1.0, 1.0]])))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite_is_an_error(bad: float) -> None:
+    x = np.full(4, 0.5)
+    with pytest.raises(SolverError, match="not finite"):
+        one_step(x, Evaluation(1.0, np.array([-1.0, bad, -1.0, -1.0]), np.zeros(1), np.ones((1, 4))))

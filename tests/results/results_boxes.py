@@ -1,0 +1,61 @@
+"""Structured boxes as Grids, split over the ranks of a communicator, and scripts run on many ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from morpho.results.grid import Grid
+
+_CORNERS = {
+    2: [(0, 0), (1, 0), (1, 1), (0, 1)],
+    3: [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)],
+}
+_CELL_TYPE = {2: 9, 3: 12}
+
+
+def box(shape: Sequence[int], comm: MPI.Comm, lengths: Sequence[float] | None = None) -> Grid:
+    """Rank's share of a box of quadrilaterals or hexahedra, dealt out in runs of cells of uneven length."""
+    dim = len(shape)
+    lengths = shape if lengths is None else lengths
+    axes = [np.linspace(0.0, length, n + 1) for length, n in zip(lengths, shape, strict=True)]
+    points = np.zeros((np.prod([n + 1 for n in shape]), 3))
+    points[:, :dim] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, dim)
+    number = np.arange(len(points)).reshape([n + 1 for n in shape])
+    corners = [number[tuple(slice(c, c + n) for c, n in zip(corner, shape, strict=True))] for corner in _CORNERS[dim]]
+    cells = np.stack(corners, axis=-1).reshape(-1, 2**dim)
+    key = owned_keys(len(cells), comm)
+    used, local = np.unique(cells[key], return_inverse=True)
+    return Grid(points[used], local.reshape(-1, 2**dim), _CELL_TYPE[dim], key, comm)
+
+
+def owned_keys(n_global: int, comm: MPI.Comm) -> NDArray[np.int64]:
+    """Keys of this rank: the later ranks have more, and each has them in falling order."""
+    edges = [n_global * r * r // comm.size**2 for r in range(comm.size + 1)]
+    return np.arange(edges[comm.rank], edges[comm.rank + 1], dtype=np.int64)[::-1].copy()
+
+
+def centres(grid: Grid) -> NDArray[np.float64]:
+    """(n, 3) cell centres."""
+    return grid.points[grid.cells].mean(axis=1) if len(grid.cells) else np.zeros((0, 3))
+
+
+def run_script(ranks: int, script: str, *arguments: object) -> list[str]:
+    """Output lines of a script of this folder on so many ranks."""
+    if MPI.COMM_WORLD.size > 1:
+        pytest.skip("starts its own ranks")
+    path = Path(__file__).with_name(script)
+    command = ["mpirun", "-n", str(ranks), sys.executable, str(path), *map(str, arguments)]
+    # A copy of the environment: MPI adds variables to that of this process, which would mislead mpirun.
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -1,0 +1,81 @@
+"""The exported part is closed, and as large as the part it shows."""
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+import pyvista
+from results_boxes import box, centres, run_script
+
+from morpho.errors import InputError, StorageError
+from morpho.results.surface import export_stl, load_design
+from morpho.results.vtk import VtkSeries
+
+RADIUS = 0.35
+SPHERE = 4 / 3 * np.pi * RADIUS**3
+
+
+def write_design(folder, density, shape=(24, 24, 24)):
+    """A run folder with a unit box and a density that is a function of the distance to a point or of x."""
+    grid = box(shape, MPI.COMM_SELF, [1.0] * len(shape))
+    VtkSeries(folder, grid, None).write(3, {"physical_density": density(centres(grid))}, {})
+
+
+def ball(centre):
+    return lambda x: np.clip(0.5 + 12.0 * (RADIUS - np.linalg.norm(x - centre, axis=1)), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("suffix", [".stl", ".ply"])
+@pytest.mark.parametrize(
+    ("centre", "volume"), [((0.5, 0.5, 0.5), SPHERE), ((0.5, 0.5, 0.0), SPHERE / 2), ((1, 1, 1), SPHERE / 8)]
+)
+def test_ball_inside_and_cut_by_the_domain(tmp_path, centre, volume, suffix, smooth):
+    write_design(tmp_path, ball(np.array(centre)))
+    output = tmp_path / f"part{suffix}"
+    report = export_stl(tmp_path, output, smooth=smooth)
+    part = pyvista.read(output).clean()
+    assert report["watertight"] and part.n_open_edges == 0 and part.is_manifold
+    assert report["n_triangles"] == part.n_cells
+    assert report["volume"] == pytest.approx(volume, rel=0.04)
+    assert part.volume == pytest.approx(report["volume"], rel=1e-5)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_full_box_keeps_its_faces(tmp_path, smooth):
+    write_design(tmp_path, lambda x: np.ones(len(x)), (3, 4, 5))
+    report = export_stl(tmp_path, tmp_path / "part.stl", smooth=smooth)
+    assert report["watertight"] and report["volume"] == pytest.approx(1.0, rel=1e-6)
+
+
+def test_noise_is_still_closed(tmp_path):
+    write_design(tmp_path, lambda x: np.random.default_rng(0).random(len(x)).round(), (12, 12, 12))
+    assert export_stl(tmp_path, tmp_path / "part.stl", smooth=False)["watertight"]
+
+
+def test_pieces_of_several_ranks_are_joined(tmp_path):
+    run_script(3, "vtk_script.py", tmp_path, "none", "6,4,5", "0,10")
+    design = load_design(tmp_path, step=0)
+    assert design.n_cells == 120 and design.n_points == 7 * 5 * 6
+    report = export_stl(tmp_path, tmp_path / "part.stl")
+    assert report["watertight"] and report["volume"] == pytest.approx(3 * 4 * 5, rel=0.01)
+
+
+def test_what_cannot_be_exported(tmp_path):
+    with pytest.raises(InputError, match=r"design\.pvd"):
+        export_stl(tmp_path, tmp_path / "part.stl")
+    write_design(tmp_path, ball(np.array([0.5, 0.5, 0.5])), (4, 4, 4))
+    with pytest.raises(InputError, match=r"\.obj"):
+        export_stl(tmp_path, tmp_path / "part.obj")
+    with pytest.raises(InputError, match="level"):
+        export_stl(tmp_path, tmp_path / "part.stl", level=0.999)
+    with pytest.raises(InputError, match="1 written steps"):
+        load_design(tmp_path, step=1)
+    with pytest.raises(StorageError, match="nowhere"):
+        export_stl(tmp_path, tmp_path / "nowhere" / "part.stl")
+    next((tmp_path / "vtk").glob("*.vtu")).unlink()
+    with pytest.raises(InputError, match=r"missing files.*_0\.vtu"):
+        load_design(tmp_path)
+    write_design(tmp_path, lambda x: np.ones(len(x)), (4, 4))
+    with pytest.raises(InputError, match="two-dimensional"):
+        export_stl(tmp_path, tmp_path / "part.stl")
