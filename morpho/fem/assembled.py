@@ -64,10 +64,7 @@ class Elasticity:
             self.applied += applied
         self.complaints += [a.complaint for a in self.applied if a.complaint]
         self.weight_density = [
-            np.sum(
-                [f.self_weight for f in case.forces if f.self_weight is not None] or [np.zeros(mesh.dim)],
-                axis=0,
-            )
+            sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
         ]
         self.moving = any(s.value != 0.0 for s in problem.supports)

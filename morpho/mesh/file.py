@@ -109,11 +109,13 @@ def _describe(contents: list[_Contents], path: str) -> tuple[str, int, list[tupl
 def _read(path: str) -> _Contents:
     import meshio
 
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             data = meshio.read(path)
-    except (Exception, SystemExit) as error:  # meshio raises all sorts, and exits on an unknown format
-        raise InputError(f"mesh.file: meshio cannot read {path}: {error or 'unknown format'}") from None
+    except (Exception, SystemExit) as error:  # meshio raises all sorts, or prints the reason and exits
+        reason = " ".join(printed.getvalue().split()) if isinstance(error, SystemExit) else str(error)
+        raise InputError(f"mesh.file: meshio cannot read {path}: {reason or 'unknown format'}") from None
 
     blocks = [(ORDERS.get(b.type, b.type), np.asarray(b.data, dtype=np.int64)) for b in data.cells]
     unknown = sorted({kind for kind, _ in blocks if kind not in CELLS})
@@ -162,4 +164,5 @@ def _groups(data: Any, blocks: list[tuple[str, Cells]]) -> dict[str, dict[int, C
             for (kind, block), part in zip(blocks, parts, strict=True):
                 if part is not None:
                     add(name, kind, block[np.asarray(part, dtype=np.int64)])
-    return {name: {dim: np.concatenate(parts) for dim, parts in dims.items()} for name, dims in found.items()}
+    # A gmsh group comes both as cell data and as a cell set: every entity once.
+    return {n: {d: np.unique(np.concatenate(parts), axis=0) for d, parts in dims.items()} for n, dims in found.items()}

@@ -86,7 +86,8 @@ def _shape_at_nodes(name: str) -> NDArray[np.float64]:
 
 @cache
 def _node_at(name: str) -> dict[tuple[float, ...], int]:
-    return {tuple(float(c) for c in np.round(p, 6)): i for i, p in enumerate(_reference_nodes(name))}
+    points = np.round(_reference_nodes(name), 6)
+    return {tuple(float(c) for c in points[i]): i for i in range(len(points))}
 
 
 TRIANGLE = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2], [3, 4, 5]])

@@ -230,7 +230,7 @@ def solve_dual(comm: MPI.Comm, subproblem: Subproblem) -> tuple[Array, Array]:
             break
 
         ascent = point.gradient + barrier / lam
-        d_lam = _newton(point.curvature, lam / slack, ascent)
+        d_lam = _newton(point.curvature + np.diag(slack / lam), ascent)
         d_slack = barrier / lam - slack - slack * d_lam / lam
         slope = float(ascent @ d_lam)
         room = GROWTH * np.maximum(lam, 1.0) - lam
@@ -248,19 +248,20 @@ def solve_dual(comm: MPI.Comm, subproblem: Subproblem) -> tuple[Array, Array]:
                 break
             length = 0.5 * (short + long)
         lam = trial
-        slack = slack + _length_to_zero(slack, d_slack) * d_slack
+        slack = np.maximum(slack + d_slack, 0.01 * slack)
         slack = np.clip(slack, barrier / (CENTRAL * lam), CENTRAL * barrier / lam)
     raise SolverError(f"MMA: the subproblem did not converge (residual {residual:.1e}); lower optimizer.move_limit.")
 
 
-def _newton(curvature: Array, ratio: Array, ascent: Array) -> Array:
-    """Solve (curvature + diag(1 / ratio)) step = ascent (local).
+def _newton(matrix: Array, ascent: Array) -> Array:
+    """Solve matrix step = ascent (m,) for a positive definite matrix (m, m) (local).
 
-    By eigenvalues, since constraints that repeat each other make it nearly singular.
+    Scaled to a unit diagonal, as its entries span many orders of magnitude; by eigenvalues with a floor, since
+    constraints that repeat each other make it singular to rounding.
     """
-    root = np.sqrt(ratio)
-    values, vectors = np.linalg.eigh(root[:, None] * curvature * root)
-    return root * (vectors @ ((vectors.T @ (root * ascent)) / (1.0 + np.maximum(values, 0.0))))
+    scale = 1.0 / np.sqrt(np.diag(matrix))
+    values, vectors = np.linalg.eigh(scale[:, None] * matrix * scale)
+    return scale * (vectors @ ((vectors.T @ (scale * ascent)) / np.maximum(values, 1e-14)))
 
 
 def _residual(point: DualPoint, lam: Array, slack: Array, barrier: float) -> float:

@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # the base class complains
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
@@ -57,6 +59,8 @@ def load_problem(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(f"{where}: is not YAML: {getattr(error, 'problem', None) or error}") from None
+    except ValueError as error:  # of the conversion of a scalar, such as a 13th month
+        raise InputError(f"{path}: a value cannot be read: {error}; put it in quotes") from None
     if not isinstance(data, dict):
         kind = "an empty file" if data is None else f"a {type(data).__name__}"
         raise InputError(f"{path}: got {kind}, expected keys such as mesh, supports, loads, constraints")
@@ -112,7 +116,7 @@ def _override(data: dict[str, Any], text: str) -> None:
                 place = place[key]
         except (IndexError, KeyError, TypeError):
             raise InputError(f"--set {text}: there is no {key!r} in the file at this place") from None
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise InputError(f"--set {text}: the value is not YAML") from None
 
 

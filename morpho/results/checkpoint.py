@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,12 +97,6 @@ def load(
             damaged.append(path)
         complaints.append(complaint)
     raise _none_usable(root, complaints)
-
-
-def clear(folder: Path, comm: MPI.Comm) -> None:
-    """Remove the restart sets of an earlier run, before a new one starts in its folder; collective."""
-    root = Path(folder) / "checkpoint"
-    write_on_root(comm, root, lambda: shutil.rmtree(root) if root.exists() else None)
 
 
 def latest_meta(folder: Path) -> dict[str, Any]:

@@ -39,11 +39,15 @@ def write_on_root(comm: MPI.Comm, target: Path, work: Callable[[], object]) -> N
 def replace_file(path: Path, content: str | bytes) -> None:
     """Write path so that it is seen with its old or its new content, also after a power cut (local)."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -14,6 +14,7 @@ from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
 
 _PLANAR_CELLS = {5, 9}
+_CLEARANCE = 0.01  #: least distance between the density of a point and the level
 _SUFFIXES = (".stl", ".ply")
 
 
@@ -70,9 +71,10 @@ def part_surface(design: pyvista.UnstructuredGrid, level: float = 0.5, smooth: b
     if not 0.0 < level < 1.0:
         raise InputError(f"The density level should lie between 0 and 1, got {level}.")
     field = design.cell_data_to_point_data()
-    rho = np.asarray(field.point_data["physical_density"])
+    excess = np.asarray(field.point_data["physical_density"]) - level
     # A point exactly on the level would be cut twice, and the surface would not be closed there.
-    field.point_data["physical_density"] = np.where(np.abs(rho - level) < 1e-3, level + 1e-3, rho)
+    excess = np.where(np.abs(excess) < _CLEARANCE, np.copysign(_CLEARANCE, excess), excess)
+    field.point_data["physical_density"] = level + excess
     solid = field.clip_scalar("physical_density", invert=False, value=level)
     if solid.n_cells == 0:
         raise InputError(f"No part of the design has a density above the level {level}; choose a lower one.")
@@ -95,7 +97,7 @@ def _pieces(path: Path) -> list[Path]:
 
 
 def _smoothed(surface: pyvista.PolyData, bounds: Array) -> pyvista.PolyData:
-    smooth = surface.smooth_taubin(n_iter=30, pass_band=0.05)
+    smooth = surface.smooth_taubin(n_iter=20, pass_band=0.1)
     before, points = np.asarray(surface.points), np.array(smooth.points, dtype=np.float64)
     tolerance = 1e-6 * np.ptp(bounds, axis=1).max()
     for axis in range(3):

@@ -25,11 +25,12 @@ class VtkSeries:
 
     def __init__(self, folder: Path, grid: Grid, append_from: int | None) -> None:
         """Start a series, or go on with the one in the folder, dropping the steps after append_from."""
-        self._folder = Path(folder)
+        self._index = Path(folder) / "design.pvd"
+        self._pieces = Path(folder) / "vtk"
         self._comm = grid.comm
         self._mesh = _vtk_mesh(grid)
         self._steps: list[int] = []
-        write_on_root(self._comm, self._folder, lambda: self._open(append_from))
+        write_on_root(self._comm, self._index, lambda: self._open(append_from))
 
     def write(self, iteration: int, cell_data: Mapping[str, Array], point_data: Mapping[str, Array]) -> None:
         """Add one step with arrays (n,) or (n, c) per owned cell and (p,) or (p, c) per local point.
@@ -40,13 +41,12 @@ class VtkSeries:
         points = {name: _three_components(values) for name, values in point_data.items()}
         piece = self._path(iteration, f"_{self._comm.rank}.vtu")
         write_together(self._comm, piece, lambda: piece.write_bytes(_piece(self._mesh, cells, points)))
-        write_on_root(self._comm, self._folder, lambda: self._publish(iteration, cells, points))
+        write_on_root(self._comm, self._index, lambda: self._publish(iteration, cells, points))
 
     def _open(self, append_from: int | None) -> None:
-        vtk = self._folder / "vtk"
-        vtk.mkdir(parents=True, exist_ok=True)
+        self._pieces.mkdir(parents=True, exist_ok=True)
         last = -1 if append_from is None else append_from
-        files = [(int(match[1]), path) for path in vtk.iterdir() if (match := _STEP_FILE.fullmatch(path.name))]
+        files = [(int(match[1]), path) for path in self._pieces.iterdir() if (match := _STEP_FILE.fullmatch(path.name))]
         self._steps = sorted(step for step, path in files if step <= last and path.suffix == ".pvtu")
         # The index goes first: a kill in between leaves unused files, never an index to missing ones.
         self._write_index()
@@ -66,10 +66,10 @@ class VtkSeries:
             for step in self._steps
         )
         content = f"  <Collection>\n{entries}  </Collection>\n"
-        replace_file(self._folder / "design.pvd", _document("Collection", content))
+        replace_file(self._index, _document("Collection", content))
 
     def _path(self, iteration: int, ending: str) -> Path:
-        return self._folder / "vtk" / f"design_{iteration:06d}{ending}"
+        return self._pieces / f"design_{iteration:06d}{ending}"
 
 
 def _vtk_mesh(grid: Grid) -> vtkUnstructuredGrid:

@@ -139,12 +139,27 @@ def test_unreachable_constraints_are_approached(m: int) -> None:
     assert solve_dual(COMM, contradiction)[1].max() > ELASTIC_C
 
 
+def test_hard_subproblems_are_solved() -> None:
+    """Derivatives over many magnitudes, zero gradients, repeated or opposed and unreachable constraints."""
+    rng = np.random.default_rng(6)
+    optimizer = MMA(COMM)
+    for case in range(60):
+        n, m = int(10 ** rng.uniform(0.0, 3.0)), int(rng.integers(2, 11))
+        x = rng.uniform(0.0, 1.0, n)
+        d_objective = rng.standard_normal(n) * 10.0 ** (3.0 * rng.standard_normal(n))
+        d_objective[rng.random(n) < [0.0, 0.5, 1.0][case % 3]] = 0.0
+        d_constraints = rng.standard_normal((m, n)) / n * 10.0 ** rng.uniform(-1.0, 1.5)
+        d_constraints[-1] = [1.0, -1.0][case % 2] * d_constraints[0]
+        values = rng.uniform(-1.0, 1.0, m) * 10.0 ** rng.uniform(-3.0, 1.0)
+        evaluation = Evaluation(1.0, d_objective, values, d_constraints)
+        x_new, _ = optimizer.step(x, evaluation, optimizer.init(x, 0.0, 1.0))
+        assert np.abs(x_new - x).max() <= 0.2 + 1e-12
+
+
 def test_units_do_not_matter() -> None:
     def scaled(x: Array) -> Evaluation:
         plain = balls(x)
-        return Evaluation(
-            1e6 * plain.objective, 1e6 * plain.d_objective, plain.constraints, plain.d_constraints
-        )
+        return Evaluation(1e6 * plain.objective, 1e6 * plain.d_objective, plain.constraints, plain.d_constraints)
 
     optimizer, start = MMA(COMM, move_limit=5.0), np.array([4.0, 3.0, 2.0])
     for steps in (1, 3, 8):
@@ -184,9 +199,7 @@ def test_move_limit_and_passive_entries() -> None:
     d_objective[::4] = 0.0
     d_objective[::3] = d_constraints[:, ::3] = 0.0
     optimizer = MMA(COMM, move_limit=0.05)
-    x_new, _ = optimizer.step(
-        x, Evaluation(1.0, d_objective, np.zeros(1), d_constraints), optimizer.init(x, 0.0, 1.0)
-    )
+    x_new, _ = optimizer.step(x, Evaluation(1.0, d_objective, np.zeros(1), d_constraints), optimizer.init(x, 0.0, 1.0))
     assert np.abs(x_new - x).max() == pytest.approx(0.05)
     assert x_new.min() >= 0.0
     assert x_new.max() <= 1.0

@@ -97,9 +97,7 @@ def test_units_do_not_matter() -> None:
     costs = np.random.default_rng(4).uniform(0.0, 1.0, 100)
     x = np.linspace(0.1, 0.9, 100)
     plain = volume_problem(x, costs, 0.45)
-    scaled = Evaluation(
-        1e6 * plain.objective, 1e6 * plain.d_objective, plain.constraints, plain.d_constraints
-    )
+    scaled = Evaluation(1e6 * plain.objective, 1e6 * plain.d_objective, plain.constraints, plain.d_constraints)
     assert np.allclose(one_step(x, plain), one_step(x, scaled), rtol=0.0, atol=1e-12)
 
 
