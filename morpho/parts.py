@@ -104,5 +104,9 @@ def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def restore_state(fresh: Any, arrays: dict[str, Array], scalars: dict[str, Any]) -> Any:
-    """The optimizer state from what `state_arrays` gave; `fresh` has the right type (local)."""
-    return replace(fresh, **arrays, **scalars)
+    """The optimizer state from what `state_arrays` gave; `fresh` has the right type (local).
+
+    What another optimizer left behind is passed over.
+    """
+    known = {f.name for f in fields(fresh)}
+    return replace(fresh, **{name: value for name, value in (arrays | scalars).items() if name in known})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import morpho
-from morpho.errors import StorageError
+from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
 from morpho.parts import Parts, Restart, restore_state, state_arrays
 from morpho.problem import dump_problem
@@ -62,6 +62,11 @@ class Recorder:
     def reopen(cls, parts: Parts, folder: str | Path, start: float) -> tuple[Recorder, Restart]:
         """Go on in a run folder, and where its newest checkpoint left off."""
         restart, wall = load_restart(parts, Path(folder))
+        if restart.iteration >= parts.problem.optimizer.max_iterations:
+            raise InputError(
+                f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
+                f"--set optimizer.max_iterations={2 * restart.iteration}"
+            )
         return cls(parts, Path(folder), start, restart.iteration, wall), restart
 
     def _open(self, folder: Path, resumed: bool) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from morpho.errors import NotFiniteError, SolverError, StorageError
 from morpho.gradients.exact import Exact
-from morpho.interfaces import Array, Gradient, Status
+from morpho.interfaces import Array, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
 from morpho.parallel import global_max
 from morpho.parts import Parts, Restart
@@ -98,8 +98,8 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         rho, pullback = parts.design.at(iteration).apply(x)
         gradient = parts.source.estimate(rho)
         evaluation = parts.responses.evaluate(rho, gradient, pullback, partial(parts.design.smooth, x))
-        if global_max(parts.comm, np.abs([evaluation.objective, *_ends(evaluation.d_objective)])) == np.inf:
-            raise NotFiniteError(f"the objective or its derivative is not finite in iteration {iteration}")
+        if not _is_finite(parts.comm, evaluation):
+            raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
         x_next, state = parts.optimizer.step(x, evaluation, restart.state)
         change = global_max(parts.comm, np.abs(x_next - x))
         worst = float(np.max(evaluation.constraints))
@@ -171,8 +171,7 @@ def _certify(parts: Parts, step: Step) -> Step:
     return replace(step, objective=evaluation.objective, gradient=exact, restart=restart)
 
 
-def _ends(values: Array) -> tuple[float, float]:
-    """Extremes of an array, infinite if an entry is not finite (local)."""
-    if len(values) and not np.isfinite(values).all():
-        return np.inf, np.inf
-    return 0.0, 0.0
+def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:
+    """Whether every value and derivative is a finite number, on all ranks (collective)."""
+    parts = (evaluation.objective, evaluation.d_objective, evaluation.constraints, evaluation.d_constraints)
+    return bool(comm.allreduce(all(bool(np.isfinite(part).all()) for part in parts), MPI.LAND))

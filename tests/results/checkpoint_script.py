@@ -1,4 +1,4 @@
-"""Save or load a restart set whose values follow from key and iteration: save|load FOLDER N ITERATION."""
+"""Save on some ranks and load on others, for every pair of rank counts: FOLDER N..."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,26 @@ from results_boxes import owned_keys
 
 from morpho.results.checkpoint import load, save
 
-mode, folder, n_global, iteration = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-comm = MPI.COMM_WORLD
-key = owned_keys(n_global, comm)
-expected = {"x": np.sin(key + iteration), "mma.low": np.stack([key, key * iteration, -key], axis=1) / 3}
-if mode == "save":
-    save(folder, comm, key, n_global, expected, {"iteration": iteration, "beta": 2.5})
-else:
-    arrays, meta = load(folder, comm, key, n_global)
-    assert meta == {"iteration": iteration, "beta": 2.5}
-    assert arrays.keys() == expected.keys()
-    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
-    only, _ = load(folder, comm, key, n_global, names=["x"])
-    assert list(only) == ["x"]
+world = MPI.COMM_WORLD
+for n_global in map(int, sys.argv[2:]):
+    folder = Path(sys.argv[1]) / str(n_global)
+    for iteration, (before, after) in enumerate(np.ndindex(world.size, world.size)):
+        comm = world.Split(0 if world.rank <= before else MPI.UNDEFINED)
+        if comm != MPI.COMM_NULL:
+            key = owned_keys(n_global, comm)
+            arrays = {"x": np.sin(key + iteration), "mma.low": np.stack([key, key * iteration, -key], axis=1) / 3}
+            save(folder, comm, key, n_global, arrays, {"iteration": iteration, "beta": 2.5})
+            comm.Free()
+        world.Barrier()
+        comm = world.Split(0 if world.rank <= after else MPI.UNDEFINED)
+        if comm != MPI.COMM_NULL:
+            key = owned_keys(n_global, comm)
+            arrays, meta = load(folder, comm, key, n_global)
+            assert meta == {"iteration": iteration, "beta": 2.5}
+            assert sorted(arrays) == ["mma.low", "x"]
+            assert np.array_equal(arrays["x"], np.sin(key + iteration))
+            assert np.array_equal(arrays["mma.low"], np.stack([key, key * iteration, -key], axis=1) / 3)
+            only, _ = load(folder, comm, key, n_global, names=["x"])
+            assert list(only) == ["x"]
+            comm.Free()
+        world.Barrier()

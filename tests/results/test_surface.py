@@ -54,10 +54,10 @@ def test_noise_is_still_closed(tmp_path):
 
 
 def test_pieces_of_several_ranks_are_joined(tmp_path):
-    run_script(3, "vtk_script.py", tmp_path, "none", "6,4,5", "0,10")
+    run_script(3, "vtk_script.py", "none", "0,10", tmp_path, "6,4,5")
     design = load_design(tmp_path, step=0)
     assert design.n_cells == 120 and design.n_points == 7 * 5 * 6
-    report = export_stl(tmp_path, tmp_path / "part.stl")
+    report = export_stl(tmp_path, tmp_path / "part.stl", smooth=False)
     assert report["watertight"] and report["volume"] == pytest.approx(3 * 4 * 5, rel=0.01)
 
 
@@ -67,12 +67,15 @@ def test_what_cannot_be_exported(tmp_path):
     write_design(tmp_path, ball(np.array([0.5, 0.5, 0.5])), (4, 4, 4))
     with pytest.raises(InputError, match=r"\.obj"):
         export_stl(tmp_path, tmp_path / "part.obj")
-    with pytest.raises(InputError, match="level"):
-        export_stl(tmp_path, tmp_path / "part.stl", level=0.999)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        export_stl(tmp_path, tmp_path / "part.stl", level=1.0)
     with pytest.raises(InputError, match="1 written steps"):
         load_design(tmp_path, step=1)
     with pytest.raises(StorageError, match="nowhere"):
         export_stl(tmp_path, tmp_path / "nowhere" / "part.stl")
+    write_design(tmp_path, lambda x: np.full(len(x), 0.3), (4, 4, 4))
+    with pytest.raises(InputError, match="above the level"):
+        export_stl(tmp_path, tmp_path / "part.stl")
     next((tmp_path / "vtk").glob("*.vtu")).unlink()
     with pytest.raises(InputError, match=r"missing files.*_0\.vtu"):
         load_design(tmp_path)
