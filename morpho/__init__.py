@@ -11,6 +11,8 @@ Importing this package is cheap: dolfinx, PETSc, torch and pyvista are imported 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -52,6 +54,17 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("morpho.gradients")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value  # a function may share its name with its module: the function wins
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'morpho' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """This package: importing the module `morpho.solve` does not hide the function `morpho.solve`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,6 +9,8 @@ from typing import Any
 
 from mpi4py import MPI
 
+from morpho.parallel import any_rank
+
 
 class Interrupt:
     """Context manager that notes SIGINT and SIGTERM instead of raising in the middle of a collective call.
@@ -39,4 +41,4 @@ class Interrupt:
 
     def requested(self) -> bool:
         """Whether any rank was asked to stop (collective)."""
-        return bool(self.comm.allreduce(self._noted, MPI.LOR))
+        return any_rank(self.comm, self._noted)

@@ -30,6 +30,11 @@ def global_max(comm: MPI.Comm, values: Array) -> float:
     return float(comm.allreduce(float(np.max(values, initial=-np.inf)), MPI.MAX))
 
 
+def any_rank(comm: MPI.Comm, flag: bool) -> bool:
+    """Whether the flag is up on any rank (collective)."""
+    return bool(comm.allreduce(flag, MPI.LOR))
+
+
 def raise_together(comm: MPI.Comm, complaints: Sequence[str]) -> None:
     """Raise InputError on every rank if any rank has a complaint (collective); equal ones are said once."""
     said = dict.fromkeys(text for texts in comm.allgather(list(complaints)) for text in texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from morpho.mesh import Mesh, build_mesh
 from morpho.optimizers import MMA, OC
 from morpho.parallel import raise_together
 from morpho.problem.base import is_settled, value_at
-from morpho.problem.check import check_dimension
+from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
 from morpho.responses import Responses
 
@@ -48,17 +49,20 @@ class Parts:
 
     def __init__(self, problem: Problem, comm: MPI.Comm) -> None:
         self.problem, self.comm = problem, comm
-        self._gc_was_on = gc.isenabled() and comm.size > 1
-        if self._gc_was_on:
-            gc.disable()
-        self.mesh: Mesh = build_mesh(problem.mesh, comm)
-        raise_together(comm, check_dimension(problem, self.mesh.dim))
-        self.physics = Elasticity(self.mesh, problem)
-        self.design = Design(self.mesh, problem)
-        self.responses = Responses(self.mesh, problem)
-        said = self.physics.complaints + self.design.complaints + self.responses.complaints
-        raise_together(comm, said + registry.complaints(problem.gradient.source))
-        self.source: GradientSource = gradients.create(problem.gradient.source, self.physics)
+        raise_together(comm, check_consistency(problem))
+        with ExitStack() as opened:
+            if gc.isenabled() and comm.size > 1:
+                gc.disable()
+                opened.callback(gc.enable)
+            self.mesh: Mesh = build_mesh(problem.mesh, comm)
+            raise_together(comm, check_dimension(problem, self.mesh.dim))
+            self.physics = opened.enter_context(Elasticity(self.mesh, problem))
+            self.design = opened.enter_context(Design(self.mesh, problem))
+            self.responses = Responses(self.mesh, problem)
+            said = self.physics.complaints + self.design.complaints + self.responses.complaints
+            raise_together(comm, said + registry.complaints(problem.gradient.source))
+            self.source: GradientSource = gradients.create(problem.gradient.source, self.physics)
+            self._opened = opened.pop_all()
         rule = problem.optimizer
         self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
 
@@ -82,18 +86,11 @@ class Parts:
         """Whether every continuation has come to its end (local)."""
         return is_settled(self.problem.material.penalty, iteration) and self.design.settled(iteration)
 
-    def close(self) -> None:
-        """Free the PETSc objects (collective)."""
-        self.physics.close()
-        self.design.close()
-        if self._gc_was_on:
-            gc.enable()
-
     def __enter__(self) -> Parts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._opened.close()
 
 
 def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:

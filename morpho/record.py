@@ -46,6 +46,7 @@ class Recorder:
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
         self._log_file: logging.Handler | None = None
+        self._log_level = log.level
         self._saved = done
         if folder is None:
             return
@@ -80,6 +81,8 @@ class Recorder:
         self._log_file = logging.FileHandler(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(self._log_file)
+        if not log.isEnabledFor(logging.INFO):  # called from a program that shows nothing on its terminal
+            log.setLevel(logging.INFO)
 
     def begin(self, restart: Restart) -> None:
         """After the set-up, before the first iteration."""
@@ -145,6 +148,7 @@ class Recorder:
             log.error(str(error))
         if self._log_file is not None:
             log.removeHandler(self._log_file)
+            log.setLevel(self._log_level)
             self._log_file.close()
 
     def _write_fields(self, step: Step) -> None:

@@ -38,6 +38,7 @@ class Design:
         void = self._cells("void", len(passive.void))
         self.passive = PassiveCells(solid, void)
         self.total_volume = global_sum(mesh.comm, mesh.volumes)
+        self.passive_volume = tuple(global_sum(mesh.comm, mesh.volumes[cells]) for cells in (solid, void))
         self.n_design = int(mesh.comm.allreduce(mesh.n - len(solid) - len(void)))
         self._check(solid, void)
 
@@ -72,12 +73,19 @@ class Design:
         return projection is None or is_settled(projection.beta, iteration)
 
     def initial(self) -> Array:
-        """(n,) uniform start: `initial`, or the smallest volume fraction of a constraint on the whole mesh (local)."""
+        """(n,) uniform start in the cells that are designed, such that the whole has the volume asked for (local).
+
+        `design.initial` says the density itself; without it and without a volume constraint the start is 0.5.
+        """
         fractions = [
             c.volume_fraction for c in self.problem.constraints if isinstance(c, VolumeConstraint) and c.region is None
         ]
-        value = self.problem.design.initial or min(fractions, default=0.5)
-        return self.passive.apply(np.full(self.mesh.n, value))[0]
+        value = self.problem.design.initial
+        if value is None and fractions:
+            solid, void = self.passive_volume
+            left = self.total_volume - solid - void
+            value = min(1.0, max(0.01, (min(fractions) * self.total_volume - solid) / left))
+        return self.passive.apply(np.full(self.mesh.n, value or 0.5))[0]
 
     def smooth(self, x: Array, d: Array) -> Array:
         """The sensitivity filter on a compliance derivative, if there is one (collective)."""
@@ -88,6 +96,12 @@ class Design:
         for close in self._close:
             close()
         self._close.clear()
+
+    def __enter__(self) -> Design:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _cells(self, kind: str, count: int) -> Indices:
         found: list[Indices] = [NONE]
@@ -108,7 +122,7 @@ class Design:
             self.complaints.append(f"design.passive: {both} cells are both solid and void; let the regions not overlap")
         if self.n_design == 0:
             self.complaints.append("design.passive: every cell is passive; leave something to design")
-        fixed = global_sum(self.mesh.comm, self.mesh.volumes[solid]) / self.total_volume
+        fixed = self.passive_volume[0] / self.total_volume
         for i, c in enumerate(self.problem.constraints):
             if isinstance(c, VolumeConstraint) and c.region is None and fixed > c.volume_fraction:
                 self.complaints.append(

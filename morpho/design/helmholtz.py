@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+import numpy as np
+
 from morpho.interfaces import Array, Pullback
 
 
@@ -22,10 +24,15 @@ def length_parameter(radius: float) -> float:
 
 
 class HelmholtzFilter:
-    """rho = V^-1 M x: the mean over each cell of the PDE solution; preserves the volume exactly."""
+    """rho = V^-1 M x: the mean over each cell of the PDE solution; preserves constants and the volume.
+
+    Clipped to [0, 1]: on meshes with obtuse angles the discrete solution can leave it a little.
+    """
 
     def __init__(self, pde: CellPde) -> None:
         self.pde = pde
 
     def apply(self, x: Array) -> tuple[Array, Pullback]:
-        return self.pde.apply(x) / self.pde.volumes, lambda d: self.pde.apply(d / self.pde.volumes)
+        rho = self.pde.apply(x) / self.pde.volumes
+        inside = (rho >= 0) & (rho <= 1 + 1e-12)  # a solid field may exceed 1 by the solver's tolerance
+        return np.clip(rho, 0.0, 1.0), lambda d: self.pde.apply(d * inside / self.pde.volumes)

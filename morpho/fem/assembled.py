@@ -121,7 +121,6 @@ class Elasticity:
         self._A.zeroEntries()
         fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
         self._A.assemble()
-        self._solver.refresh()
         iterations = 0
         shape = (len(self.cases), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from petsc4py import PETSc
 
 from morpho.errors import SolverError
@@ -67,23 +70,25 @@ class LinearSolver:
         self.ksp.setOperators(A)
         self.ksp.setOptionsPrefix(prefix)
         self.ksp.setTolerances(rtol=rtol, atol=0.0, max_it=max_iterations)
-        options = PETSc.Options()
-        # What a user gave on the command line stays; the preset fills in the rest.
-        pushed = []
-        for key, value in (PRESETS[preset] | (extra or {})).items():
-            if not options.hasName(prefix + key):
-                options[prefix + key] = value
-                pushed.append(prefix + key)
-        self.ksp.setFromOptions()
-        self.ksp.getPC().setFromOptions()
-        self.ksp.setUp() if A.assembled else None
-        self._pushed = pushed
-        self.warm_start = self.ksp.getType() != "preonly"
+        self._options = {prefix + key: value for key, value in (PRESETS[preset] | (extra or {})).items()}
+        with self._options_in_force():
+            self.ksp.setFromOptions()
+            self.ksp.getPC().setFromOptions()
+            self.warm_start = self.ksp.getType() != "preonly"
         self.ksp.setInitialGuessNonzero(self.warm_start)
 
-    def refresh(self) -> None:
-        """Set up again after the matrix got new values (collective)."""
-        self.ksp.setOperators(*self.ksp.getOperators())
+    @contextmanager
+    def _options_in_force(self) -> Iterator[None]:
+        """Lend PETSc our options, which it reads whenever it sets up; what a user gave on the command line wins."""
+        options = PETSc.Options()
+        lent = {key: value for key, value in self._options.items() if not options.hasName(key)}
+        for key, value in lent.items():
+            options[key] = value
+        try:
+            yield
+        finally:
+            for key in lent:
+                options.delValue(key)
 
     def solve(self, b: PETSc.Vec, x: PETSc.Vec) -> int:
         """Solve, starting from x, and return the iterations (collective).
@@ -91,7 +96,8 @@ class LinearSolver:
         Raises:
             SolverError: not converged.
         """
-        self.ksp.solve(b, x)
+        with self._options_in_force():
+            self.ksp.solve(b, x)
         reason = self.ksp.getConvergedReason()
         iterations = int(self.ksp.getIterationNumber())
         if reason <= 0:
@@ -103,8 +109,5 @@ class LinearSolver:
         return iterations if self.warm_start else 1
 
     def close(self) -> None:
-        """Free the solver and take its options back (collective)."""
-        options = PETSc.Options()
-        for key in self._pushed:
-            options.delValue(key)
+        """Free the solver (collective)."""
         self.ksp.destroy()

@@ -8,6 +8,7 @@ from mpi4py import MPI
 
 import numpy as np
 from dolfinx import fem
+from scipy.linalg import qr
 
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
@@ -93,9 +94,10 @@ def floating(mesh: Mesh, V: fem.FunctionSpace, held: Array) -> list[str]:
         return []
     turns = ["rotate"] if mesh.dim == 2 else [f"rotate about {axis}" for axis in "xyz"]
     names = [f"move along {axis}" for axis in "xyz"[: mesh.dim]] + turns
-    loose = values <= 1e-8 * max(values[-1], 1e-300)
-    free = [names[int(np.argmax(np.abs(v)))] for v in vectors.T[loose]]
-    motions = " and to ".join(dict.fromkeys(free))
+    loose = vectors[:, values <= 1e-8 * max(values[-1], 1e-300)]
+    # The named motions that span the free ones best: as many as there are, whatever basis eigh found.
+    best = qr(loose @ loose.T, mode="r", pivoting=True)[1][: loose.shape[1]]
+    motions = " and to ".join(names[i] for i in sorted(best))
     return [f"supports: the structure is free to {motions}; hold more components or nodes"]
 
 

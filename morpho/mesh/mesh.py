@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -73,8 +74,10 @@ class Mesh:
 
     @cached_property
     def cell_size(self) -> float:
-        """Mean cell size: the edge of a square or cube with the mean cell measure (first use is collective)."""
-        return float(global_sum(self.comm, self.volumes) / self.n_global) ** (1 / self.dim)
+        """Edge of a regular cell with the mean cell measure (first use is collective)."""
+        mean = global_sum(self.comm, self.volumes) / self.n_global
+        regular = {"triangle": math.sqrt(3) / 4, "tetrahedron": math.sqrt(2) / 12}
+        return float(mean / regular.get(self.domain.topology.cell_name(), 1.0)) ** (1 / self.dim)
 
     @cached_property
     def volumes(self) -> Array:

@@ -179,7 +179,9 @@ class Design(Spec):
     filter: Filter = Field(default_factory=lambda: Filter(kind="none"))
     projection: Projection | None = None
     passive: Passive = Passive()
-    initial: float | None = Field(None, gt=0, le=1, description="initial density, default the volume fraction")
+    initial: float | None = Field(
+        None, gt=0, le=1, description="initial density of the designed cells; default: meets the volume"
+    )
 
 
 class GradientSpec(Spec):
