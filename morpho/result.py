@@ -36,6 +36,7 @@ class Result:
     wall_seconds: float
     setup_seconds: float
     peak_rss_bytes: int
+    n_cells: int
     n_design: int
     n_dofs: int
     ranks: int
@@ -71,6 +72,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         wall_seconds=recorder.wall_before + time.perf_counter() - recorder.start,
         setup_seconds=recorder.setup_seconds,
         peak_rss_bytes=peak_memory(parts.comm),
+        n_cells=parts.mesh.n_global,
         n_design=parts.design.n_design,
         n_dofs=parts.physics.n_dofs,
         ranks=parts.comm.size,

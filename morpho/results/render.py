@@ -126,8 +126,11 @@ def plot_history(run_dir: Path, output_png: Path) -> None:
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
     finite = table["objective"][np.isfinite(table["objective"])]
-    if len(finite) and finite.min() > 0.0 and finite.max() > 100.0 * finite.min():
+    if len(finite) and finite.min() > 0.0 and finite.max() > 10.0 * finite.min():
         panels[0].set_yscale("log")
+    for panel in panels[1:]:
+        panel.set_ylim(0.0, None)
+        panel.ticklabel_format(useOffset=False)
     if not exact.all():
         panels[0].legend(frameon=False)
     panels[-1].set_xlabel("iteration")
