@@ -1,8 +1,8 @@
 // An L-shaped bracket: a base with four bolt holes, an upright with a pin hole across. Lengths in mm.
 // bracket.msh is made from it by: gmsh -3 -format msh41 bracket.geo -o bracket.msh
 SetFactory("OpenCASCADE");
-Box(1) = {0, 0, 0, 100, 60, 50};
-Box(2) = {-1, -1, 20, 61, 62, 31};
+Box(1) = {0, 0, 0, 100, 60, 80};
+Box(2) = {-1, -1, 20, 61, 62, 61};
 n = 10;
 For x In {12 : 48 : 36}
   For y In {12 : 48 : 36}
@@ -10,7 +10,7 @@ For x In {12 : 48 : 36}
     n += 1;
   EndFor
 EndFor
-Cylinder(20) = {80, -1, 35, 0, 62, 0, 7};
+Cylinder(20) = {80, -1, 65, 0, 62, 0, 7};
 BooleanDifference(30) = { Volume{1}; Delete; }{ Volume{2, 10:13, 20}; Delete; };
 
 bolts() = {};
@@ -21,7 +21,7 @@ For x In {12 : 48 : 36}
 EndFor
 Physical Volume("body") = {30};
 Physical Surface("bolts") = bolts();
-Physical Surface("pin") = Surface In BoundingBox {72.9, -0.1, 27.9, 87.1, 60.1, 42.1};
-Mesh.MeshSizeMin = 6;
-Mesh.MeshSizeMax = 6;
+Physical Surface("pin") = Surface In BoundingBox {72.9, -0.1, 57.9, 87.1, 60.1, 72.1};
+Mesh.MeshSizeMin = 6.5;
+Mesh.MeshSizeMax = 6.5;
 Mesh.Binary = 1;

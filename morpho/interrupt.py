@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM end a run after the iteration under way, on all ranks together."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end a run after the iteration under way, on all ranks together.
+
+Open MPI's mpirun does not wait for that on Ctrl-C: a quarter of a second later it kills the ranks. It passes SIGUSR1
+on (`kill -USR1` to mpirun; `#SBATCH --signal=USR1@300` under SLURM) and waits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from morpho.parallel import any_rank
 
 
 class Interrupt:
-    """Context manager that notes SIGINT and SIGTERM instead of raising in the middle of a collective call.
+    """Context manager that notes SIGINT, SIGTERM and SIGUSR1 instead of raising in the middle of a collective call.
 
     A second SIGINT acts at once. Outside the main thread signals are left alone.
     """
@@ -25,7 +29,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 self._before[number] = signal.signal(number, self._note)
         return self
 

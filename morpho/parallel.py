@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho.errors import InputError, MorphoError
+from morpho.errors import InputError
 from morpho.interfaces import Array
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ def raise_together(comm: MPI.Comm, complaints: Sequence[str]) -> None:
 
 
 def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:
-    """Run work on rank 0 and give its result, or its MorphoError or OSError, to every rank (collective)."""
+    """Run work on rank 0 and give its result, or its exception, to every rank (collective)."""
     result: T | None = None
     failure: Exception | None = None
     if comm.rank == 0:
         try:
             result = work()
-        except (MorphoError, OSError) as error:
+        except Exception as error:  # whatever it is: the other ranks are waiting
             failure = error
     result, failure = comm.bcast((result, failure), root=0)
     if failure is not None:

@@ -61,6 +61,7 @@ class Parts:
             self.responses = Responses(self.mesh, problem)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said + registry.complaints(problem.gradient.source))
+            self.physics.prepare()
             self.source: GradientSource = gradients.create(problem.gradient.source, self.physics)
             self._opened = opened.pop_all()
         rule = problem.optimizer

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,26 @@ VTK_CELLS = {
 }
 
 
+class _LogFile(logging.FileHandler):
+    """log.txt; when the disk is full the history says so, which is written next."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def _only_said() -> Iterator[None]:
+    """Say that something could not be written, and go on to what may still fit."""
+    try:
+        yield
+    except StorageError as error:
+        log.error(str(error))
+
+
 class Recorder:
     """Everything a run leaves behind; with no folder it only shows progress. Methods are collective."""
 
@@ -47,10 +69,13 @@ class Recorder:
         self._vtk: VtkSeries | None = None
         self._log_file: logging.Handler | None = None
         self._log_level = log.level
-        self._saved = done
+        self._saved, self._saved_at = done, start
         if folder is None:
             return
-        write_on_root(parts.comm, folder, lambda: self._open(folder, resumed=done is not None))
+        try:
+            write_on_root(parts.comm, folder, lambda: self._open(folder, resumed=done is not None))
+        except StorageError as error:
+            raise InputError(f"--output: {error} Choose a folder that can be written.") from None
         self._history = History(folder / "history.csv", parts.comm, append_from=done)
         self._vtk = VtkSeries(folder, make_grid(parts), append_from=done)
 
@@ -78,7 +103,7 @@ class Recorder:
                 old.unlink()
         text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
-        self._log_file = logging.FileHandler(folder / "log.txt", mode="a" if resumed else "w")
+        self._log_file = _LogFile(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(self._log_file)
         if not log.isEnabledFor(logging.INFO):  # called from a program that shows nothing on its terminal
@@ -123,7 +148,7 @@ class Recorder:
         output = self.parts.problem.output
         if step.status or step.iteration <= output.first or step.iteration % output.every == 0:
             self._write_fields(step)
-        if step.status or step.iteration % output.checkpoint_every == 0:
+        if step.status or step.iteration % output.checkpoint_every == 0 or self._is_overdue():
             self._save(step.restart)
 
     def end(self, result: Result, last: Step | None) -> None:
@@ -136,20 +161,25 @@ class Recorder:
         )
         if self.folder is None:
             return
-        try:
-            if last is not None and self._saved != last.iteration:
+        if last is not None and self._saved != last.iteration:
+            with _only_said():
                 self._write_fields(last)
+            with _only_said():
                 self._save(last.restart)
+        with _only_said():
             text = json.dumps(_plain(result.to_dict()), indent=2) + "\n"
             path = self.folder / "result.json"
             write_on_root(self.parts.comm, path, lambda: replace_file(path, text))
             log.info(f"results are in {self.folder}")
-        except StorageError as error:
-            log.error(str(error))
         if self._log_file is not None:
             log.removeHandler(self._log_file)
             log.setLevel(self._log_level)
             self._log_file.close()
+
+    def _is_overdue(self) -> bool:
+        """Whether the last checkpoint is too many minutes old, by rank 0's clock (collective)."""
+        minutes = (time.perf_counter() - self._saved_at) / 60
+        return bool(self.parts.comm.bcast(minutes > self.parts.problem.output.checkpoint_minutes, root=0))
 
     def _write_fields(self, step: Step) -> None:
         assert self._vtk is not None
@@ -179,7 +209,7 @@ class Recorder:
         }
         mesh = self.parts.mesh
         checkpoint.save(self.folder, mesh.comm, mesh.key, mesh.n_global, fields, meta)
-        self._saved = restart.iteration
+        self._saved, self._saved_at = restart.iteration, time.perf_counter()
 
 
 def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:

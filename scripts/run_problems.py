@@ -1,4 +1,4 @@
-"""Run the ready problems and print the README's table: scripts/env python3 scripts/run_problems.py [--ranks 2] [NAME...]
+"""Run the ready problems and print the table of the README: scripts/env python3 scripts/run_problems.py [NAME...]
 
 Every run writes its folder below runs/; seconds are wall-clock for the whole run, set-up and output included.
 """

@@ -26,7 +26,8 @@ def mpirun() -> Callable[..., str]:
         paths = [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         done = subprocess.run(
             ["mpirun", "-n", str(n), sys.executable, str(script), *map(str, arguments)],
-            env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)},
+            # Ranks that wait give way to others: tests share the machine.
+            env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OMPI_MCA_mpi_yield_when_idle": "1"},
             capture_output=True,
             text=True,
             timeout=120,

@@ -35,9 +35,9 @@ def write_mbb(folder: Path, *more: str, name: str = "mbb.yaml") -> Path:
     return path
 
 
-def settings(**values: object) -> list[str]:
-    """Command line overrides; a double underscore stands for the dot."""
-    return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+def settings(*overrides: str) -> list[str]:
+    """Overrides for the command line."""
+    return [part for override in overrides for part in ("--set", override)]
 
 
 def start(ranks: int, *arguments: object, cwd: Path, program: tuple[str, ...] = ("-m", "morpho")) -> subprocess.Popen:
@@ -74,9 +74,11 @@ def finish(process: subprocess.Popen, timeout: float = 60) -> subprocess.Complet
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run(ranks: int, *arguments: object, cwd: Path, program: tuple[str, ...] = ("-m", "morpho")):
+def run(
+    ranks: int, *arguments: object, cwd: Path, program: tuple[str, ...] = ("-m", "morpho"), timeout: float = 60
+) -> subprocess.CompletedProcess:
     """Run to the end."""
-    return finish(start(ranks, *arguments, cwd=cwd, program=program))
+    return finish(start(ranks, *arguments, cwd=cwd, program=program), timeout)
 
 
 def kill_session(process: subprocess.Popen) -> None:

@@ -20,6 +20,7 @@ from morpho.fem.material import INTERPOLATIONS, Material
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
+from morpho.parallel import global_max
 from morpho.problem.base import value_at
 from morpho.problem.spec import Problem
 
@@ -56,6 +57,7 @@ class Elasticity:
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
         self.conditions, self.complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
+        self.moving = any(s.value != 0.0 for s in problem.supports)
         self.applied: list[AppliedForce] = []
         self.loads: list[Array] = []
         for i, case in enumerate(problem.loads):
@@ -63,15 +65,30 @@ class Elasticity:
             self.loads.append(vector)
             self.applied += applied
         self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.complaints += self._idle_cases(problem)
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
         ]
-        self.moving = any(s.value != 0.0 for s in problem.supports)
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
         self._settings = problem.solver
         self._solver: LinearSolver | None = None
         self._compile(problem.material.nu, problem.material.plane, degree)
+
+    def _idle_cases(self, problem: Problem) -> list[str]:
+        """Complaints about load cases that cannot move anything (collective)."""
+        free = fem.Function(self.V)
+        free.x.array[:] = 1.0
+        for condition in self.conditions:
+            condition.set(free.x.array, None, 0.0)
+        said = []
+        for i, case in enumerate(problem.loads):
+            owned = self.loads[i] * free.x.array[: len(self.loads[i])]
+            weighs = any(f.self_weight is not None and any(f.self_weight) for f in case.forces)
+            idle = global_max(self.comm, np.abs(owned)) == 0.0 and not weighs and not self.moving
+            if idle and case.forces and not self.complaints:
+                said.append(f"loads[{i}]: the forces of case {case.name!r} are zero, or act on held components only")
+        return said
 
     def _compile(self, nu: float, plane: str, degree: int) -> None:
         lam, mu = forms.lame(1.0, nu, self.mesh.dim, plane)
@@ -87,6 +104,15 @@ class Elasticity:
         self._weight_work = fem.form(ufl.inner(self._g, self._u) * w * dx)
         self._cell_dof = self.Q.dofmap.list[: self.mesh.n, 0]
         self.owned = self.V.dofmap.index_map.size_local * self.V.dofmap.index_map_bs
+
+    def prepare(self) -> None:
+        """Make the matrix and the linear solver; `solve` does it too (collective).
+
+        Raises:
+            InputError: PETSc does not know an option value.
+        """
+        if self._solver is None:
+            self._solver = self._make_solver()
 
     def _make_solver(self) -> LinearSolver:
         self._A = fem_petsc.create_matrix(self._a)
@@ -114,8 +140,7 @@ class Elasticity:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
-        if self._solver is None:
-            self._solver = self._make_solver()
+        self.prepare()
         self._set(self._E, self.material.stiffness(rho))
         self._set(self._rho, rho)
         self._A.zeroEntries()

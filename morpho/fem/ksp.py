@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from petsc4py import PETSc
 
-from morpho.errors import SolverError
+from morpho.errors import InputError, SolverError
 
 Options = dict[str, str | int | float | bool | None]
 
@@ -71,10 +71,17 @@ class LinearSolver:
         self.ksp.setOptionsPrefix(prefix)
         self.ksp.setTolerances(rtol=rtol, atol=0.0, max_it=max_iterations)
         self._options = {prefix + key: value for key, value in (PRESETS[preset] | (extra or {})).items()}
-        with self._options_in_force():
-            self.ksp.setFromOptions()
-            self.ksp.getPC().setFromOptions()
-            self.warm_start = self.ksp.getType() != "preonly"
+        try:
+            with self._options_in_force():
+                self.ksp.setFromOptions()
+                self.ksp.getPC().setFromOptions()
+        except PETSc.Error:
+            self.ksp.destroy()
+            raise InputError(
+                f"solver.petsc_options: PETSc refuses an option of the {prefix} solver, from the file ({extra or {}}) "
+                f"or the command line; its manual lists what -{prefix}ksp_type, -{prefix}pc_type, ... take"
+            ) from None
+        self.warm_start = self.ksp.getType() != "preonly"
         self.ksp.setInitialGuessNonzero(self.warm_start)
 
     @contextmanager
@@ -94,10 +101,13 @@ class LinearSolver:
         """Solve, starting from x, and return the iterations (collective).
 
         Raises:
-            SolverError: not converged.
+            SolverError: not converged, or PETSc cannot do what the options ask for.
         """
-        with self._options_in_force():
-            self.ksp.solve(b, x)
+        try:
+            with self._options_in_force():
+                self.ksp.solve(b, x)
+        except PETSc.Error as error:
+            raise SolverError(f"PETSc gave up in the linear solver: {error}; check solver.petsc_options") from None
         reason = self.ksp.getConvergedReason()
         iterations = int(self.ksp.getIterationNumber())
         if reason <= 0:

@@ -75,7 +75,11 @@ def read_mesh(path: str, comm: MPI.Comm) -> Mesh:
             points[name] = np.atleast_2d(comm.bcast(corners, root=0))
         else:
             tags.setdefault(name, {})[dim] = find_entities(domain, dim, entities)
-    return Mesh(domain, np.asarray(domain.topology.original_cell_index, dtype=np.int64), tags, points)
+    mesh = Mesh(domain, np.asarray(domain.topology.original_cell_index, dtype=np.int64), tags, points)
+    flat = int(comm.allreduce(int(np.sum(mesh.volumes <= 1e-12 * mesh.cell_size**mesh.dim))))
+    if flat:
+        raise InputError(f"mesh.file: {flat} cells of {path} have no {'area' if mesh.dim == 2 else 'volume'}")
+    return mesh
 
 
 def find_entities(domain: dmesh.Mesh, dim: int, entities: Cells | None) -> NDArray[np.int32]:
@@ -134,6 +138,10 @@ def _read(path: str) -> _Contents:
     corners = [block[:, CELLS[kind][1]] for kind, block in blocks]
     cells = np.concatenate([c for c, (kind, _) in zip(corners, blocks, strict=True) if DIMENSIONS[kind] == dim])
     used = np.unique(cells)
+    if used[0] < 0 or used[-1] >= len(data.points):
+        raise InputError(f"mesh.file: a cell of {path} has a point that the file does not have")
+    if not np.isfinite(data.points[used]).all():
+        raise InputError(f"mesh.file: {path} has points whose coordinates are not finite")
     number = np.full(len(data.points), -1, dtype=np.int64)
     number[used] = np.arange(len(used))
     points = np.pad(np.asarray(data.points, dtype=float)[used], ((0, 0), (0, 3 - data.points.shape[1])))

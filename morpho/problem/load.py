@@ -35,6 +35,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# As in YAML 1.2, only true and false are booleans: `E: yes` is a mistake, not 1.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:bool"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
+
+
 def load_problem(path: str | Path, overrides: Sequence[str] = ()) -> Problem:
     """Read and validate a problem file (local; every rank may call it).
 
@@ -85,7 +93,7 @@ def parse_problem(data: dict[str, Any], source: str, folder: Path, node: yaml.No
     if problem.mesh.file is not None:
         mesh = problem.mesh.model_copy(update={"file": str((folder / problem.mesh.file).resolve())})
         problem = problem.model_copy(update={"mesh": mesh})
-    said = [f"{source}: {complaint}" for complaint in check_consistency(problem)]
+    said = [_with_line(complaint, source, node) for complaint in check_consistency(problem)]
     if problem.mesh.file is not None and not Path(problem.mesh.file).is_file():
         said.append(f"{source}: mesh.file: there is no file {problem.mesh.file}; the path is relative to {folder}")
     if said:
@@ -109,7 +117,7 @@ def _override(data: dict[str, Any], text: str) -> None:
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         try:
             if following is None:
-                place[key] = yaml.safe_load(value)
+                place[key] = yaml.load(value, Loader=_Loader)
             elif isinstance(place, dict):
                 place = place.setdefault(key, {})
             else:
@@ -137,6 +145,12 @@ def _sentence(error: Any, source: str, node: yaml.Node | None) -> str:
         if not isinstance(given, dict | list | tuple):
             message = f"got {given!r}; {message[:1].lower()}{message[1:]}"
     return f"{source}{_line(node, location)}: {_place(location)}: {message}"
+
+
+def _with_line(complaint: str, source: str, node: yaml.Node | None) -> str:
+    """A complaint `place: what` with the file and the line of its place."""
+    keys = re.findall(r"[^.\[\]]+", complaint.partition(":")[0])
+    return f"{source}{_line(node, tuple(int(k) if k.isdigit() else k for k in keys))}: {complaint}"
 
 
 def _is_echo(error: Any, errors: Sequence[Any]) -> bool:

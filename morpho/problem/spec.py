@@ -223,7 +223,8 @@ class Output(Spec):
 
     every: PositiveInt = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
     first: int = Field(10, ge=0, description="write every one of the first so many iterations")
-    checkpoint_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = Field(10, description="iterations between checkpoints")
+    checkpoint_minutes: Positive = Field(10.0, description="and at the latest after so many minutes")
 
 
 class Problem(Spec):

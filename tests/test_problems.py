@@ -1,0 +1,35 @@
+"""The ready problems: the first designs of a coarse twin of each, pinned."""
+
+from pathlib import Path
+
+import pytest
+
+import morpho
+
+PROBLEMS = Path(__file__).parent.parent / "problems"
+
+#: name -> (overrides that make it coarse, objective of the first and of the third design)
+COARSE = {
+    "mbb_2d": (["mesh.box.cells=[60,20]"], 1007.0221, 665.69525),
+    "cantilever_2d": (["mesh.box.cells=[40,20]"], 602.81044, 269.88551),
+    "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 817.48907),
+    "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.57171368),
+    "cantilever_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.2"], 23580.262, 11398.906),
+    "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 5918.7511, 1473.0656),
+    "bracket_3d": (["mesh.refine=0"], 791.84256, 185.07238),
+}
+
+
+def test_every_problem_is_here():
+    assert sorted(COARSE) == sorted(file.stem for file in PROBLEMS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", COARSE)
+def test_first_iterations(name):
+    overrides, first, third = COARSE[name]
+    problem = morpho.load_problem(PROBLEMS / f"{name}.yaml", [*overrides, "optimizer.max_iterations=3"])
+    steps = list(morpho.iterate(problem))
+    assert [step.iteration for step in steps] == [1, 2, 3]
+    assert steps[0].objective == pytest.approx(first, rel=1e-6)
+    assert steps[2].objective == pytest.approx(third, rel=1e-5)
+    assert steps[2].max_constraint < 1e-9
