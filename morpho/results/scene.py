@@ -10,7 +10,7 @@ import pyvista
 from PIL import Image
 
 from morpho.errors import InputError
-from morpho.results.surface import is_planar, load_design, part_surface
+from morpho.results.surface import is_planar, load_design, part_surface, skin
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
 
@@ -59,7 +59,7 @@ def _add_planar(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid) -> N
         lighting=False,
         show_scalar_bar=False,
     )
-    outline = design.extract_surface().extract_feature_edges(
+    outline = skin(design).extract_feature_edges(
         boundary_edges=True, feature_edges=False, manifold_edges=False, non_manifold_edges=False
     )
     outline.translate((0.0, 0.0, 1e-3 * design.length), inplace=True)
@@ -80,8 +80,8 @@ def _add_solid(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid, level
         specular_power=15.0,
     )
     # The cells of a mirror image are inside out, which would count as an edge.
-    skin = design.extract_surface().compute_normals(split_vertices=False, consistent_normals=True)
-    box = skin.extract_feature_edges(30.0, boundary_edges=False, manifold_edges=False)
+    faces = skin(design).compute_normals(split_vertices=False, consistent_normals=True)
+    box = faces.extract_feature_edges(30.0, boundary_edges=False, manifold_edges=False)
     plotter.add_mesh(box, color=_LINES, line_width=1.5, lighting=False)
     for position, intensity in _LIGHTS:
         plotter.add_light(pyvista.Light(position=position, intensity=intensity, light_type="camera light"))

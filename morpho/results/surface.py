@@ -75,15 +75,26 @@ def part_surface(design: pyvista.UnstructuredGrid, level: float = 0.5, smooth: b
     # A point exactly on the level would be cut twice, and the surface would not be closed there.
     excess = np.where(np.abs(excess) < _CLEARANCE, np.copysign(_CLEARANCE, excess), excess)
     field.point_data["physical_density"] = level + excess
-    solid = field.clip_scalar("physical_density", invert=False, value=level)
+    solid = field.clip_scalar(scalars="physical_density", invert=False, value=level)
     if solid.n_cells == 0:
         raise InputError(f"No part of the design has a density above the level {level}; choose a lower one.")
-    surface = solid.extract_surface().triangulate().clean()
+    surface = skin(solid).triangulate().clean()
     surface.clear_data()
     surface = surface.compute_normals(
         cell_normals=False, split_vertices=False, consistent_normals=True, auto_orient_normals=True
     )
     return _smoothed(surface, np.asarray(design.bounds).reshape(3, 2)) if smooth else surface
+
+
+def skin(grid: pyvista.UnstructuredGrid) -> pyvista.PolyData:
+    """Outer faces of a grid, by VTK itself: pyvista's way to them differs between its versions; local."""
+    import pyvista
+    from vtkmodules.vtkFiltersGeometry import vtkDataSetSurfaceFilter
+
+    surface = vtkDataSetSurfaceFilter()
+    surface.SetInputData(grid)
+    surface.Update()
+    return pyvista.PolyData(surface.GetOutput())
 
 
 def is_planar(design: pyvista.UnstructuredGrid) -> bool:
