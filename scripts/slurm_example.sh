@@ -3,8 +3,8 @@
 #SBATCH --job-name=morpho
 #SBATCH --ntasks=32
 #SBATCH --time=04:00:00
-#SBATCH --signal=TERM@120
-# TERM two minutes before the end: morpho finishes the iteration under way and writes a checkpoint.
+#SBATCH --signal=USR1@300
+# USR1 five minutes before the end: morpho finishes the iteration under way and writes a checkpoint.
 # Submitted again, the job goes on where the last one stopped, on any number of tasks.
 
 problem=${1:?usage: sbatch scripts/slurm_example.sh problems/NAME.yaml}
