@@ -6,7 +6,7 @@ import numpy as np
 
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
 from morpho.mesh import Mesh
-from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.mesh.select import advice, select
 from morpho.parallel import global_dot, global_sum
 from morpho.problem.spec import ComplianceConstraint, Problem, VolumeConstraint
 
@@ -35,9 +35,8 @@ class Responses:
         share = self.mesh.volumes * inside
         total = global_sum(self.mesh.comm, share)
         if total == 0:
-            names = ", ".join(tag_names(self.mesh)) or "(none)"
-            unknown = constraint.region and unknown_tags(self.mesh, constraint.region)
-            cure = f"the mesh has the tags {names}" if unknown else "move or enlarge it"
+            assert constraint.region is not None
+            cure = advice(self.mesh, constraint.region)
             self.complaints.append(f"constraints[{i}].region: no cell lies in {constraint.region}; {cure}")
         return np.asarray(share / max(total, 1e-300))
 

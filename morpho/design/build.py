@@ -15,7 +15,7 @@ from morpho.fem.helmholtz import HelmholtzPde
 from morpho.interfaces import Array, DesignMap
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.mesh.select import advice, select
 from morpho.parallel import global_sum
 from morpho.problem.base import is_settled, value_at
 from morpho.problem.spec import Problem, VolumeConstraint
@@ -110,9 +110,9 @@ class Design:
             region = getattr(self.problem.design.passive, kind)[i]
             cells = select(self.mesh, region, self.mesh.dim)
             if self.mesh.comm.allreduce(len(cells)) == 0:
-                names = ", ".join(tag_names(self.mesh)) or "(none)"
-                cure = f"the mesh has the tags {names}" if unknown_tags(self.mesh, region) else "move or enlarge it"
-                self.complaints.append(f"{place}: no cell of the mesh has its centre in {region}; {cure}")
+                self.complaints.append(
+                    f"{place}: no cell of the mesh has its centre in {region}; {advice(self.mesh, region)}"
+                )
             found.append(cells)
         return np.unique(np.concatenate(found)).astype(np.int32)
 

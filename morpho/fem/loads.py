@@ -15,7 +15,7 @@ from morpho.fem.forms import Form, cell_measure
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import select, tag_names, unknown_tags
+from morpho.mesh.select import advice, select
 from morpho.parallel import global_sum
 from morpho.problem.spec import Force, LoadCase
 
@@ -62,9 +62,9 @@ def find_target(mesh: Mesh, force: Force) -> Target:
         if measure > 0:
             return Target(dim, entities, measure)
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
-    missing = unknown_tags(mesh, force.region)
-    cure = f"the mesh has the tags {', '.join(tag_names(mesh)) or '(none)'}" if missing else "move or enlarge it"
-    return Target(0, np.empty(0, dtype=np.int32), 0.0, f"no boundary {what} lies in {force.region}; {cure}")
+    return Target(
+        0, np.empty(0, dtype=np.int32), 0.0, f"no boundary {what} lies in {force.region}; {advice(mesh, force.region)}"
+    )
 
 
 def entity_measure(mesh: Mesh, dim: int, entities: Indices) -> float:

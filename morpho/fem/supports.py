@@ -13,7 +13,7 @@ from scipy.linalg import qr
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import NOTHING, select
+from morpho.mesh.select import NOTHING, advice, select
 from morpho.problem.regions import Region
 from morpho.problem.spec import Support
 
@@ -54,7 +54,9 @@ def boundary_conditions(
         owned = nodes[nodes < V.dofmap.index_map.size_local]
         counts.append(int(mesh.comm.allreduce(len(owned))))
         if counts[-1] == 0:
-            said.append(f"supports[{i}].region: no node of the mesh lies in {support.region}; move or enlarge it")
+            said.append(
+                f"supports[{i}].region: no node of the mesh lies in {support.region}; {advice(mesh, support.region)}"
+            )
         for component, value in held_components(support, mesh.dim):
             clash = np.abs(held[nodes, component] - value) > 0
             if mesh.comm.allreduce(bool(clash.any()), MPI.LOR):

@@ -45,16 +45,22 @@ def select(mesh: Mesh, region: Region, dim: int) -> Indices:
     return _boundary(mesh, found_shape) if dim == mesh.dim - 1 else np.asarray(found_shape, dtype=np.int32)
 
 
-def tag_names(mesh: Mesh) -> list[str]:
-    """Every name a region can refer to."""
-    return sorted({*mesh.tags, *mesh.points})
+def advice(mesh: Mesh, region: Region) -> str:
+    """What to do about a region that selects nothing (local)."""
+    used, known = _tags(region), sorted({*mesh.tags, *mesh.points})
+    missing = [tag for tag in used if tag not in known]
+    if missing:
+        return f"the mesh has no tag {missing[0]!r}; its tags are {', '.join(known) or '(none)'}"
+    if used:
+        kinds = ("points", "edges" if mesh.dim == 3 else "facets", "facets" if mesh.dim == 3 else "cells", "cells")
+        dims = [0] if used[0] in mesh.points else sorted(mesh.tags[used[0]])
+        return f"the tag {used[0]!r} marks {' and '.join(kinds[d] for d in dims)}"
+    return "move or enlarge it"
 
 
-def unknown_tags(mesh: Mesh, region: Region) -> list[str]:
-    """Tags in a region that the mesh does not have (local)."""
-    names = set(tag_names(mesh))
-    own = [region.tag] if region.tag is not None and region.tag not in names else []
-    return own + [tag for part in region.parts for tag in unknown_tags(mesh, part)]
+def _tags(region: Region) -> list[str]:
+    own = [region.tag] if region.tag is not None else []
+    return own + [tag for part in region.parts for tag in _tags(part)]
 
 
 def nearest_vertices(mesh: Mesh, points: Array) -> Indices:

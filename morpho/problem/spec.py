@@ -202,7 +202,7 @@ class OptimizerSpec(Spec):
     move_limit: float = Field(0.2, gt=0, le=1)
     max_iterations: PositiveInt = 200
     tolerance: float = Field(0.01, ge=0, description="largest change of a design variable")
-    objective_tolerance: float = Field(1e-4, ge=0)
+    objective_tolerance: float = Field(5e-4, ge=0)
     window: int = Field(10, ge=2)
 
 
