@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from morpho.problem import Problem
 
 app = typer.Typer(
-    help="Topology optimization: mpirun -n 2 morpho solve problem.yaml, then open design.pvd in ParaView.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +33,19 @@ PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; 
 ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"morpho {morpho.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="and exit")] = False,
+) -> None:
+    """Topology optimization: mpirun -n 2 morpho solve problem.yaml, then open design.pvd in ParaView."""
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
@@ -54,6 +66,10 @@ def solve(
 def resume(context: typer.Context, folder: RunFolder, overrides: Overrides = None) -> None:
     """Go on from the newest checkpoint of a run folder, on any number of ranks."""
     comm = _start(context)
+    if not (folder / "problem.yaml").is_file():
+        raise InputError(
+            f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
+        )
     problem = _load(comm, folder / "problem.yaml", overrides)
     result = morpho.resume(folder, problem, comm)
     raise typer.Exit(result.status.exit_code)
@@ -88,6 +104,8 @@ def export(
     smooth: Annotated[bool, typer.Option(help="smooth the surface")] = True,
 ) -> None:
     """Write the surface of a 3-D design for CAD, printing or other programs (serial)."""
+    if _rank() != 0:
+        return
     from morpho.results.surface import export_stl
 
     target = output or folder / "design.stl"
@@ -98,6 +116,8 @@ def export(
 @app.command()
 def report(folder: RunFolder) -> None:
     """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
+    if _rank() != 0:
+        return
     from morpho.results.render import plot_history, render
 
     render(folder, folder / "design.png")

@@ -86,7 +86,7 @@ class Optimizer(Protocol[S]):
 class Status(Enum):
     """How a run ended; the value is the sentence shown to the user."""
 
-    CONVERGED = "Converged: the design no longer changes within the tolerance."
+    CONVERGED = "Converged: the design, or the objective over a window, no longer changes within its tolerance."
     ITERATION_LIMIT = (
         "Stopped at optimizer.max_iterations. If the objective is still falling, raise it and run `morpho resume`."
     )

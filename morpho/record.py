@@ -97,6 +97,8 @@ class Recorder:
 
     def _open(self, folder: Path, resumed: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        if not resumed and (folder / "history.csv").exists():
+            log.warning(f"replacing the results of an earlier run in {folder}")
         (folder / "result.json").unlink(missing_ok=True)
         if not resumed:
             for old in (folder / "checkpoint").glob("*/meta.json"):

@@ -41,6 +41,8 @@ class Result:
     n_dofs: int
     ranks: int
     source: str
+    compliance: dict[str, float]  #: of every load case
+    constraints: list[float]  #: normalised, feasible when <= 0
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells
     folder: Path | None
@@ -63,7 +65,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
     return Result(
         name=parts.problem.name,
         status=status,
-        message=f"{status.value} ({failure})" if failure else status.value,
+        message=_message(status, failure, last is not None),
         objective=last.objective if last else float("nan"),
         volume=last.volume if last else float("nan"),
         iterations=last.iteration if last else 0,
@@ -77,10 +79,18 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         n_dofs=parts.physics.n_dofs,
         ranks=parts.comm.size,
         source=parts.problem.gradient.source,
+        compliance={n: float(c) for n, c in zip(parts.physics.cases, last.gradient.cases, strict=True)} if last else {},
+        constraints=[float(g) for g in last.constraints] if last else [],
         x=last.x if last else nothing,
         rho=last.rho if last else nothing,
         folder=recorder.folder,
     )
+
+
+def _message(status: Status, failure: str, has_design: bool) -> str:
+    if not failure:
+        return status.value
+    return f"{status.value} ({failure})" if has_design else f"Failed before the first design was done: {failure}"
 
 
 def peak_memory(comm: MPI.Comm) -> int:

@@ -35,11 +35,16 @@ class Step:
     rho: Array  #: (n,) physical density, owned cells
     volume: float  #: fraction of the mesh
     greyness: float
-    max_constraint: float  #: feasible when <= 0
+    constraints: Array  #: (m,) normalised, feasible when <= 0
     change: float  #: largest change of a design variable by the update
     seconds: float
     status: Status | None  #: why the run ends here, None if it goes on
     restart: Restart  #: where the next iteration starts
+
+    @property
+    def max_constraint(self) -> float:
+        """The worst constraint, feasible when <= 0."""
+        return float(np.max(self.constraints))
 
     @property
     def exact_solves(self) -> int:
@@ -127,7 +132,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             rho=rho,
             volume=parts.responses.volume_fraction(rho),
             greyness=parts.responses.greyness(rho),
-            max_constraint=worst,
+            constraints=evaluation.constraints,
             change=change,
             seconds=time.perf_counter() - start,
             status=status,
@@ -168,7 +173,8 @@ def _certify(parts: Parts, step: Step) -> Step:
         exact_solves=step.exact_solves + 1,
         linear_iterations=step.linear_iterations + exact.linear_iterations,
     )
-    return replace(step, objective=evaluation.objective, gradient=exact, restart=restart)
+    constraints = evaluation.constraints
+    return replace(step, objective=evaluation.objective, constraints=constraints, gradient=exact, restart=restart)
 
 
 def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:

@@ -170,7 +170,7 @@ def test_nothing_to_resume(folder: Path) -> None:
 def test_no_run_folder(tmp_path: Path) -> None:
     ended = run(1, "resume", tmp_path / "nowhere", cwd=tmp_path)
     assert ended.returncode == 2
-    assert "nowhere/problem.yaml: cannot be read" in ended.stderr
+    assert "nowhere: is no run folder" in ended.stderr
 
 
 def test_another_mesh(folder: Path) -> None:

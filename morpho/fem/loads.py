@@ -104,6 +104,10 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
                 form = ufl.inner(_constant(mesh, force.body), ufl.TestFunction(V)) * cell_measure(mesh, _degree(V))
                 _add(vector, form)
             target = "everywhere"
+            if force.self_weight is not None:
+                weight = np.array(force.self_weight) * global_sum(mesh.comm, mesh.volumes)
+                applied.append(AppliedForce(where, "everywhere, at full density", weight))
+                continue
         else:
             found = find_target(mesh, force)
             if found.complaint:

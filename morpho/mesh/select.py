@@ -66,6 +66,7 @@ def _tags(region: Region) -> list[str]:
 def nearest_vertices(mesh: Mesh, points: Array) -> Indices:
     """Local numbers of the mesh vertices nearest to (p, 3) points, owned or shared (collective).
 
+    A point more than two cells away from every vertex selects nothing.
     A tie goes to the vertex with the smaller coordinates, so that the choice does not depend on the ranks.
     """
     topology = mesh.domain.topology
@@ -82,7 +83,7 @@ def nearest_vertices(mesh: Mesh, points: Array) -> Indices:
             (found for found in mesh.comm.allgather([(distance[i], *x[i]) for i in candidates]) if found),
             default=None,
         )
-        if best:
+        if best and best[0][0] <= 2 * mesh.cell_size:
             chosen.append(np.flatnonzero(np.linalg.norm(x - best[0][1:], axis=1) < mesh.tolerance))
     return np.unique(np.concatenate(chosen)).astype(np.int32) if chosen else NOTHING
 

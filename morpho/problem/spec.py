@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, PositiveInt, model_validator
+from pydantic import AliasChoices, Field, PositiveInt, field_validator, model_validator
 
 from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector
 from morpho.problem.regions import Axis, Region
@@ -215,7 +215,16 @@ class SolverSpec(Spec):
     rtol: float = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
     max_iterations: PositiveInt = 2000
     degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
-    petsc_options: dict[str, str | int | float | bool | None] = Field({}, description="without the prefix")
+    petsc_options: dict[str, str | int | float | bool | None] = Field(
+        {}, description="PETSc options of this solver; a leading - and the prefix elasticity_ may be left out"
+    )
+
+    @field_validator("petsc_options", mode="before")
+    @classmethod
+    def _without_prefix(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {str(key).removeprefix("-").removeprefix("elasticity_"): v for key, v in value.items()}
 
 
 class Output(Spec):
@@ -234,7 +243,7 @@ class Problem(Spec):
     mesh: Mesh
     material: Material = Material()
     supports: Annotated[tuple[Support, ...], Field(min_length=1)]
-    loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)]
+    loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)] = (LoadCase(),)
     objective: Objective = Objective()
     constraints: Annotated[tuple[Constraint, ...], Field(min_length=1)]
     design: Design = Design()

@@ -284,7 +284,10 @@ LEFT, RIGHT = ({"box": {"min": [a, 0], "max": [b, 1]}} for a, b in ((0, 0.5), (0
         ({"solid": [LEFT], "void": [{"sphere": {"center": [0, 0], "radius": 0.3}}]}, "cells are both solid and void"),
         ({"solid": [LEFT], "void": [RIGHT]}, "every cell is passive; leave something to design"),
         ({"void": [LEFT, {"plane": {"axis": "x", "at": 0}}]}, r"design.passive.void\[1\]: no cell of the mesh has"),
-        ({"solid": ["bolt"]}, r"design.passive.solid\[0\]: .* tag 'bolt'; the mesh has no tag 'bolt'; its tags are \(none\)"),
+        (
+            {"solid": ["bolt"]},
+            r"design.passive.solid\[0\]: .* tag 'bolt'; the mesh has no tag 'bolt'; its tags are \(none\)",
+        ),
         (
             {"solid": [{"box": {"min": [0, 0], "max": [0.8, 1]}}]},
             r"volume_fraction: got 0.5, but the solid .* take 0.8",

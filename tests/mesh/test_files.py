@@ -9,7 +9,7 @@ from helpers import CELLS, by_key, make_mesh, write_gmsh
 
 from morpho.errors import InputError
 from morpho.fem.loads import entity_measure
-from morpho.mesh.select import select, tag_names
+from morpho.mesh.select import select
 from morpho.problem.regions import Region
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [9, 9, 0]], dtype=float)
@@ -37,7 +37,9 @@ def test_gmsh_groups_by_name(tmp_path, cell, order):
     assert mesh.points["corner"].tolist() == [[1.0, 1.0, 0.0]]
     if mesh.dim == 3:
         assert entity_measure(mesh, 1, mesh.tags["edge"][1]) == pytest.approx(1.0, rel=1e-12)
-    assert tag_names(mesh) == sorted(["all", "block", "left", "right", "outer", "corner"] + ["edge"] * (mesh.dim == 3))
+    assert sorted({*mesh.tags, *mesh.points}) == sorted(
+        ["all", "block", "left", "right", "outer", "corner"] + ["edge"] * (mesh.dim == 3)
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -10,7 +10,7 @@ from dolfinx import mesh as dmesh
 from helpers import CELLS, box, make_mesh, plane, unit_box, write_gmsh
 
 from morpho.fem.loads import entity_measure
-from morpho.mesh.select import nearest_vertices, select, tag_names, unknown_tags
+from morpho.mesh.select import advice, nearest_vertices, select
 from morpho.problem.regions import Region
 
 
@@ -117,12 +117,14 @@ def test_tags_and_points(cell, tmp_path):
     assert np.array_equal(select(mesh, region(upper), facet), select(mesh, region(by_plane), facet))
 
 
-def test_unknown_tags(tmp_path):
+def test_advice_about_a_region_that_selects_nothing(tmp_path):
     mesh = make_mesh({"file": str(write_gmsh(tmp_path / "mesh.msh", "triangle"))})
-    assert tag_names(mesh) == ["all", "block", "corner", "left", "outer", "right"]
-    wanted = region({"any_of": ["left", "lefd", {"all_of": ["corner", "korner"]}]})
-    assert unknown_tags(mesh, wanted) == ["lefd", "korner"]
-    assert len(select(mesh, region("lefd"), 1)) == 0
+    tags = "all, block, corner, left, outer, right"
+    wanted = Region(any_of=(Region(tag="left"), Region(all_of=(Region(tag="lefd"), Region(tag="korner")))))
+    assert advice(mesh, wanted) == f"the mesh has no tag 'lefd'; its tags are {tags}"
+    assert advice(mesh, Region(tag="block")) == "the tag 'block' marks cells"
+    assert advice(mesh, Region(tag="corner")) == "the tag 'corner' marks points"
+    assert advice(mesh, Region(plane={"axis": "x", "at": 9})) == "move or enlarge it"
 
 
 def vertex_coordinates(mesh, vertices):
@@ -160,4 +162,4 @@ def test_named_points_of_the_mesh():
     mesh = replace(make_mesh(box([4, 4])), points={"here": np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])})
     found = vertex_coordinates(mesh, select(mesh, region("here"), 0))
     assert sorted(found[:, :2].tolist()) == [[0.5, 0.5], [1.0, 0.0]]
-    assert tag_names(mesh) == ["here"]
+    assert list(mesh.points) == ["here"]

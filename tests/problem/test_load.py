@@ -98,8 +98,14 @@ def test_everything_wrong_is_said_at_once_with_its_line(tmp_path: Path) -> None:
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     said = complaints(tmp_path, "optimizer: {kind: mma}\n")
-    assert [s.split(": ")[1] for s in said] == ["mesh", "supports", "loads", "constraints"]
+    assert [s.split(": ")[1] for s in said] == ["mesh", "supports", "constraints"]
     assert all("is missing" in s for s in said)
+
+
+def test_loads_may_be_left_out_where_supports_move(tmp_path: Path) -> None:
+    without = "\n".join(line for line in MBB.splitlines() if not line.startswith(("loads", "  - {name")))
+    (said,) = complaints(tmp_path, without)
+    assert "loads[0].forces: no force and no prescribed displacement" in said
 
 
 def test_wrong_entries_do_not_count_as_missing_ones(tmp_path: Path) -> None:

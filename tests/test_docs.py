@@ -1,0 +1,29 @@
+"""The code in docs/ runs as it stands."""
+
+import re
+from pathlib import Path
+
+import morpho
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_own_gradient_source_of_the_python_page(monkeypatch):
+    (code,) = (
+        c for c in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S) if "Frozen" in c
+    )
+    code = code.replace('["gradient.source=frozen"]', '["gradient.source=frozen", "optimizer.max_iterations=8"]')
+    monkeypatch.chdir(ROOT)
+    names: dict = {}
+    exec(code, names)
+    result = names["result"]
+    assert result.iterations == 8
+    assert result.exact_solves == 5  # every other one, and the last design
+    assert result.objective < 600
+
+
+def test_problem_file_of_the_reference_page(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "problem_file.md").read_text(), re.S)
+    (tmp_path / "page.yaml").write_text(text)
+    problem = morpho.load_problem(tmp_path / "page.yaml")
+    assert problem.optimizer.move_limit == 0.05
