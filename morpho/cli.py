@@ -66,10 +66,7 @@ def solve(
 def resume(context: typer.Context, folder: RunFolder, overrides: Overrides = None) -> None:
     """Go on from the newest checkpoint of a run folder, on any number of ranks."""
     comm = _start(context)
-    if not (folder / "problem.yaml").is_file():
-        raise InputError(
-            f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
-        )
+    _check_run_folder(comm, folder)
     problem = _load(comm, folder / "problem.yaml", overrides)
     result = morpho.resume(folder, problem, comm)
     raise typer.Exit(result.status.exit_code)
@@ -114,13 +111,16 @@ def export(
 
 
 @app.command()
-def report(folder: RunFolder) -> None:
+def report(
+    folder: RunFolder,
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="draw the mirror image of a half model too")] = False,
+) -> None:
     """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
     if _rank() != 0:
         return
     from morpho.results.render import plot_history, render
 
-    render(folder, folder / "design.png")
+    render(folder, folder / "design.png", symmetric=symmetric)
     plot_history(folder, folder / "history.png")
     typer.echo(f"{folder / 'design.png'}, {folder / 'history.png'}")
 
@@ -170,6 +170,14 @@ def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> Problem:
     from morpho.parallel import on_root
 
     return on_root(comm, lambda: morpho.load_problem(file, overrides or ()))
+
+
+def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
+    from morpho.parallel import on_root, raise_together
+
+    found = on_root(comm, (folder / "problem.yaml").is_file)
+    said = f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
+    raise_together(comm, [] if found else [said])
 
 
 def _complain(error: MorphoError, code: int = 2) -> int:

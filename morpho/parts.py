@@ -80,8 +80,10 @@ class Parts:
     def parameters(self, iteration: int) -> dict[str, float]:
         """Continuation parameters at an iteration (local)."""
         projection = self.problem.design.projection
-        beta = value_at(projection.beta, iteration) if projection else np.nan
-        return {"penalty": value_at(self.problem.material.penalty, iteration)} | ({"beta": beta} if projection else {})
+        values = {"penalty": value_at(self.problem.material.penalty, iteration)}
+        if projection is not None:
+            values["beta"] = value_at(projection.beta, iteration)
+        return values
 
     def settled(self, iteration: int) -> bool:
         """Whether every continuation has come to its end (local)."""

@@ -20,7 +20,6 @@ class Responses:
     def __init__(self, mesh: Mesh, problem: Problem) -> None:
         self.mesh, self.problem = mesh, problem
         self.complaints: list[str] = []
-        self.total_volume = global_sum(mesh.comm, mesh.volumes)
         self.cases = [case.name for case in problem.loads]
         self._shares: list[Array | None] = []  # d volume fraction / d rho of each volume constraint
         for i, constraint in enumerate(problem.constraints):
@@ -42,11 +41,11 @@ class Responses:
 
     def volume_fraction(self, rho: Array) -> float:
         """Share of the mesh that is solid (collective)."""
-        return global_dot(self.mesh.comm, self.mesh.volumes, rho) / self.total_volume
+        return global_dot(self.mesh.comm, self.mesh.volumes, rho) / self.mesh.total_volume
 
     def greyness(self, rho: Array) -> float:
         """Measure of non-discreteness, mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
-        return global_dot(self.mesh.comm, self.mesh.volumes, 4 * rho * (1 - rho)) / self.total_volume
+        return global_dot(self.mesh.comm, self.mesh.volumes, 4 * rho * (1 - rho)) / self.mesh.total_volume
 
     def evaluate(self, rho: Array, gradient: Gradient, pullback: Pullback, smooth: Pullback) -> Evaluation:
         """Values and derivatives with respect to x (collective).
@@ -59,7 +58,7 @@ class Responses:
         """
         if self.problem.objective.kind == "volume":
             objective = self.volume_fraction(rho)
-            d_objective = pullback(np.asarray(self.mesh.volumes / self.total_volume))
+            d_objective = pullback(np.asarray(self.mesh.volumes / self.mesh.total_volume))
         else:
             objective, d_objective = gradient.objective, smooth(pullback(gradient.d_objective))
         values, derivatives = [], []

@@ -37,7 +37,6 @@ class Design:
         solid = self._cells("solid", len(passive.solid))
         void = self._cells("void", len(passive.void))
         self.passive = PassiveCells(solid, void)
-        self.total_volume = global_sum(mesh.comm, mesh.volumes)
         self.passive_volume = tuple(global_sum(mesh.comm, mesh.volumes[cells]) for cells in (solid, void))
         self.n_design = int(mesh.comm.allreduce(mesh.n - len(solid) - len(void)))
         self._check(solid, void)
@@ -83,8 +82,8 @@ class Design:
         value = self.problem.design.initial
         if value is None and fractions:
             solid, void = self.passive_volume
-            left = self.total_volume - solid - void
-            value = min(1.0, max(0.01, (min(fractions) * self.total_volume - solid) / left))
+            left = self.mesh.total_volume - solid - void
+            value = min(1.0, max(0.01, (min(fractions) * self.mesh.total_volume - solid) / left))
         return self.passive.apply(np.full(self.mesh.n, value or 0.5))[0]
 
     def smooth(self, x: Array, d: Array) -> Array:
@@ -122,7 +121,7 @@ class Design:
             self.complaints.append(f"design.passive: {both} cells are both solid and void; let the regions not overlap")
         if self.n_design == 0:
             self.complaints.append("design.passive: every cell is passive; leave something to design")
-        fixed = self.passive_volume[0] / self.total_volume
+        fixed = self.passive_volume[0] / self.mesh.total_volume
         for i, c in enumerate(self.problem.constraints):
             if isinstance(c, VolumeConstraint) and c.region is None and fixed > c.volume_fraction:
                 self.complaints.append(

@@ -105,7 +105,7 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
                 _add(vector, form)
             target = "everywhere"
             if force.self_weight is not None:
-                weight = np.array(force.self_weight) * global_sum(mesh.comm, mesh.volumes)
+                weight = np.array(force.self_weight) * mesh.total_volume
                 applied.append(AppliedForce(where, "everywhere, at full density", weight))
                 continue
         else:

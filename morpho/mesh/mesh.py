@@ -75,9 +75,14 @@ class Mesh:
     @cached_property
     def cell_size(self) -> float:
         """Edge of a regular cell with the mean cell measure (first use is collective)."""
-        mean = global_sum(self.comm, self.volumes) / self.n_global
+        mean = self.total_volume / self.n_global
         regular = {"triangle": math.sqrt(3) / 4, "tetrahedron": math.sqrt(2) / 12}
         return float(mean / regular.get(self.domain.topology.cell_name(), 1.0)) ** (1 / self.dim)
+
+    @cached_property
+    def total_volume(self) -> float:
+        """Area or volume of the whole mesh (first use is collective)."""
+        return global_sum(self.comm, self.volumes)
 
     @cached_property
     def volumes(self) -> Array:
