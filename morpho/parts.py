@@ -13,10 +13,13 @@ import numpy as np
 
 from morpho import gradients
 from morpho.design.build import Design
-from morpho.fem.assembled import Elasticity, make_material
+from morpho.fem import engine
+from morpho.fem.assembled import Elasticity
+from morpho.fem.material import make_material
+from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients import registry
 from morpho.interfaces import Array, GradientSource
-from morpho.mesh import Mesh, build_mesh
+from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.optimizers import MMA, OC
 from morpho.parallel import raise_together
 from morpho.problem.base import is_settled, value_at
@@ -49,14 +52,13 @@ class Parts:
 
     def __init__(self, problem: Problem, comm: MPI.Comm) -> None:
         self.problem, self.comm = problem, comm
-        raise_together(comm, check_consistency(problem))
+        raise_together(comm, check_consistency(problem) + engine.complaints(problem))
         with ExitStack() as opened:
             if gc.isenabled() and comm.size > 1:
                 gc.disable()
                 opened.callback(gc.enable)
-            self.mesh: Mesh = build_mesh(problem.mesh, comm)
-            raise_together(comm, check_dimension(problem, self.mesh.dim))
-            self.physics = opened.enter_context(Elasticity(self.mesh, problem))
+            self.mesh, self.physics = _state_equation(problem, comm)
+            opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
             self.responses = Responses(self.mesh, problem)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
@@ -94,6 +96,17 @@ class Parts:
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
+
+
+def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, Elasticity | VoxelElasticity]:
+    """The mesh and the engine that the problem asks for (collective)."""
+    if engine.uses_voxels(problem):
+        assert problem.mesh.box is not None
+        grid = voxel_mesh(problem.mesh.box, problem.mesh.refine, comm)
+        return grid, VoxelElasticity(grid, problem)
+    mesh = build_mesh(problem.mesh, comm)
+    raise_together(comm, check_dimension(problem, mesh.dim))
+    return mesh, Elasticity(mesh, problem)
 
 
 def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -15,11 +15,12 @@ import numpy as np
 import morpho
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
+from morpho.mesh import VoxelMesh
 from morpho.parts import Parts, Restart, restore_state, state_arrays
 from morpho.problem import dump_problem
 from morpho.progress import Progress
 from morpho.results import checkpoint
-from morpho.results.grid import Grid
+from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow
 from morpho.results.storage import replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
@@ -233,23 +234,26 @@ def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:
     return restart, float(meta["wall_seconds"])
 
 
-def make_grid(parts: Parts) -> Grid:
+def make_grid(parts: Parts) -> Grid | ImageGrid:
     """This rank's piece of the mesh for VTK (local)."""
-    geometry = parts.mesh.domain.geometry
-    kind, order = VTK_CELLS[parts.mesh.domain.topology.cell_name()]
-    return Grid(geometry.x, geometry.dofmap[: parts.mesh.n][:, order], kind, parts.mesh.key, parts.comm)
+    mesh = parts.mesh
+    if isinstance(mesh, VoxelMesh):
+        low, high = mesh.partition.box(parts.comm.rank)
+        return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm)
+    geometry = mesh.domain.geometry
+    kind, order = VTK_CELLS[mesh.cell_name]
+    return Grid(geometry.x, geometry.dofmap[: mesh.n][:, order], kind, mesh.key, parts.comm)
 
 
 def describe(parts: Parts) -> list[str]:
     """What was understood of the problem, line by line (collective)."""
     problem, mesh, physics = parts.problem, parts.mesh, parts.physics
-    cell = mesh.domain.topology.cell_name()
     low, high = mesh.corners
     extent = " x ".join(f"{v:g}" for v in (high - low)[: mesh.dim])
     solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
     lines = [
         f"morpho {morpho.__version__}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
-        f"mesh: {mesh.n_global} {cell} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
+        f"mesh: {mesh.n_global} {mesh.cell_name} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
         f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
     ]
     radius = problem.design.filter.radius

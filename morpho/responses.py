@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
-from morpho.mesh import Mesh
-from morpho.mesh.select import advice, select
+from morpho.mesh import Mesh, VoxelMesh
+from morpho.mesh.select import advice, cells_in
 from morpho.parallel import global_dot, global_sum
 from morpho.problem.spec import ComplianceConstraint, Problem, VolumeConstraint
 
@@ -17,7 +17,7 @@ class Responses:
     A volume fraction counts every cell of the mesh (or of the constraint's region), passive ones included.
     """
 
-    def __init__(self, mesh: Mesh, problem: Problem) -> None:
+    def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
         self.mesh, self.problem = mesh, problem
         self.complaints: list[str] = []
         self.cases = [case.name for case in problem.loads]
@@ -30,7 +30,7 @@ class Responses:
         inside = np.ones(self.mesh.n)
         if constraint.region is not None:
             inside[:] = 0
-            inside[select(self.mesh, constraint.region, self.mesh.dim)] = 1
+            inside[cells_in(self.mesh, constraint.region)] = 1
         share = self.mesh.volumes * inside
         total = global_sum(self.mesh.comm, share)
         if total == 0:

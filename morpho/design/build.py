@@ -11,11 +11,13 @@ from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
 from morpho.design.helmholtz import HelmholtzFilter, length_parameter
 from morpho.design.passive import PassiveCells
 from morpho.design.projection import HeavisideProjection
+from morpho.design.voxel_cone import VoxelNeighbourhood
 from morpho.fem.helmholtz import HelmholtzPde
+from morpho.fem.voxel.helmholtz import VoxelHelmholtz
 from morpho.interfaces import Array, DesignMap
-from morpho.mesh import Mesh
+from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import advice, select
+from morpho.mesh.select import advice, cells_in
 from morpho.parallel import global_sum
 from morpho.problem.base import is_settled, value_at
 from morpho.problem.spec import Problem, VolumeConstraint
@@ -30,7 +32,7 @@ class Design:
     with a Helmholtz filter: use `close` (collective).
     """
 
-    def __init__(self, mesh: Mesh, problem: Problem) -> None:
+    def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
         self.mesh, self.problem = mesh, problem
         self.complaints: list[str] = []
         passive = problem.design.passive
@@ -48,11 +50,16 @@ class Design:
         if spec.radius is None or self.complaints:
             return
         if spec.kind == "helmholtz":
-            pde = HelmholtzPde(mesh, length_parameter(spec.radius))
+            length = length_parameter(spec.radius)
+            pde = VoxelHelmholtz(mesh, length) if isinstance(mesh, VoxelMesh) else HelmholtzPde(mesh, length)
             self._filter = [HelmholtzFilter(pde)]
             self._close.append(pde.close)
         else:
-            neighbourhood = Neighbourhood(mesh.comm, mesh.centers, mesh.volumes, spec.radius)
+            neighbourhood = (
+                VoxelNeighbourhood(mesh, spec.radius)
+                if isinstance(mesh, VoxelMesh)
+                else Neighbourhood(mesh.comm, mesh.centers, mesh.volumes, spec.radius)
+            )
             if spec.kind == "cone":
                 self._filter = [ConeFilter(neighbourhood)]
             else:
@@ -107,7 +114,7 @@ class Design:
         for i in range(count):
             place = f"design.passive.{kind}[{i}]"
             region = getattr(self.problem.design.passive, kind)[i]
-            cells = select(self.mesh, region, self.mesh.dim)
+            cells = cells_in(self.mesh, region)
             if self.mesh.comm.allreduce(len(cells)) == 0:
                 self.complaints.append(
                     f"{place}: no cell of the mesh has its centre in {region}; {advice(self.mesh, region)}"

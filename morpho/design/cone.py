@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from mpi4py import MPI
 
 import numpy as np
@@ -10,6 +12,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from morpho.interfaces import Array, Pullback
+
+
+class Averages(Protocol):
+    """Weighted averages over neighbouring cells: of a `Neighbourhood`, or of a `VoxelNeighbourhood`."""
+
+    def average(self, values: Array) -> Array: ...
+
+    def average_transposed(self, values: Array) -> Array: ...
 
 
 class Neighbourhood:
@@ -48,7 +58,7 @@ class Neighbourhood:
 class ConeFilter:
     """Density filter (Bruns & Tortorelli 2001; Bourdin 2001): rho_i = sum w_ij x_j / sum w_ij."""
 
-    def __init__(self, neighbourhood: Neighbourhood) -> None:
+    def __init__(self, neighbourhood: Averages) -> None:
         self.neighbourhood = neighbourhood
 
     def apply(self, x: Array) -> tuple[Array, Pullback]:
@@ -61,7 +71,7 @@ class SensitivityFilter:
     With d the derivative per cell: d_i <- sum w_ij x_j d_j / (max(x_i, 1e-3) sum w_ij), on cell densities d/v.
     """
 
-    def __init__(self, neighbourhood: Neighbourhood, volumes: Array) -> None:
+    def __init__(self, neighbourhood: Averages, volumes: Array) -> None:
         self.neighbourhood, self.volumes = neighbourhood, volumes
 
     def smooth(self, x: Array, d: Array) -> Array:

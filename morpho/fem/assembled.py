@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from petsc4py import PETSc
 
@@ -15,25 +14,14 @@ from dolfinx.fem import petsc as fem_petsc
 from morpho.errors import SolverError
 from morpho.fem import forms
 from morpho.fem.ksp import LinearSolver, choose_preset
-from morpho.fem.loads import AppliedForce, assemble_case
-from morpho.fem.material import INTERPOLATIONS, Material
+from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
+from morpho.fem.material import lame, make_material
+from morpho.fem.state import State
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
-from morpho.parallel import global_max
-from morpho.problem.base import value_at
+from morpho.parallel import any_rank
 from morpho.problem.spec import Problem
-
-
-@dataclass(frozen=True)
-class State:
-    """Result of a state solve: values and derivatives for every load case."""
-
-    compliance: Array  #: (k,)
-    d_compliance: Array  #: (k, n) with respect to rho
-    energy: Array  #: (k, n) strain energy of each cell at unit stiffness, times two: integral of eps:C0:eps
-    linear_iterations: int
-    seconds: float
 
 
 class Elasticity:
@@ -57,7 +45,7 @@ class Elasticity:
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
         self.conditions, self.complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
-        self.moving = any(s.value != 0.0 for s in problem.supports)
+        self.moving = any(np.any(s.value) for s in problem.supports)
         self.applied: list[AppliedForce] = []
         self.loads: list[Array] = []
         for i, case in enumerate(problem.loads):
@@ -65,7 +53,8 @@ class Elasticity:
             self.loads.append(vector)
             self.applied += applied
         self.complaints += [a.complaint for a in self.applied if a.complaint]
-        self.complaints += self._idle_cases(problem)
+        if not self.complaints:
+            self.complaints = idle_cases(problem, self._acting())
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
@@ -75,23 +64,16 @@ class Elasticity:
         self._solver: LinearSolver | None = None
         self._compile(problem.material.nu, problem.material.plane, degree)
 
-    def _idle_cases(self, problem: Problem) -> list[str]:
-        """Complaints about load cases that cannot move anything (collective)."""
+    def _acting(self) -> list[bool]:
+        """Which load vectors act on a component that is not held (collective)."""
         free = fem.Function(self.V)
         free.x.array[:] = 1.0
         for condition in self.conditions:
             condition.set(free.x.array, None, 0.0)
-        said = []
-        for i, case in enumerate(problem.loads):
-            owned = self.loads[i] * free.x.array[: len(self.loads[i])]
-            weighs = any(f.self_weight is not None and any(f.self_weight) for f in case.forces)
-            idle = global_max(self.comm, np.abs(owned)) == 0.0 and not weighs and not self.moving
-            if idle and case.forces and not self.complaints:
-                said.append(f"loads[{i}]: the forces of case {case.name!r} are zero, or act on held components only")
-        return said
+        return [any_rank(self.comm, bool((load * free.x.array[: len(load)]).any())) for load in self.loads]
 
     def _compile(self, nu: float, plane: str, degree: int) -> None:
-        lam, mu = forms.lame(1.0, nu, self.mesh.dim, plane)
+        lam, mu = lame(1.0, nu, self.mesh.dim, plane)
         dx = forms.cell_measure(self.mesh, degree)
         u, v, w = ufl.TrialFunction(self.V), ufl.TestFunction(self.V), ufl.TestFunction(self.Q)
         self._E, self._rho = fem.Function(self.Q), fem.Function(self.Q)
@@ -239,9 +221,3 @@ class Elasticity:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def make_material(problem: Problem, iteration: int) -> Material:
-    """Interpolation with the penalty that is in force at a design iteration (local)."""
-    m = problem.material
-    return INTERPOLATIONS[m.interpolation](m.E, m.E_min_ratio, value_at(m.penalty, iteration))

@@ -12,15 +12,6 @@ from morpho.mesh import Mesh
 Form = Any  # ufl is untyped
 
 
-def lame(E: float, nu: float, dim: int, plane: str) -> tuple[float, float]:
-    """Lame parameters; in plane stress the first one is the reduced one."""
-    mu = E / (2 * (1 + nu))
-    lam = E * nu / ((1 + nu) * (1 - 2 * nu))
-    if dim == 2 and plane == "stress":
-        lam = 2 * mu * lam / (lam + 2 * mu)
-    return lam, mu
-
-
 def epsilon(u: Form) -> Form:
     """Strain."""
     return ufl.sym(ufl.grad(u))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import numpy as np
 import ufl
@@ -16,18 +18,21 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, select
+from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import global_sum
-from morpho.problem.spec import Force, LoadCase
+from morpho.problem.regions import Region
+from morpho.problem.spec import Force, LoadCase, Problem
 
 MEASURES = ("vertices", "length", "area", "volume")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Generic[E]):
     """The entities a force acts on. Not valid if `complaint` says why."""
 
     dim: int
-    entities: Indices  #: local, owned and shared
+    entities: E  #: local, in the way of the mesh
     measure: float  #: total length or area, or number of vertices, on all ranks
     complaint: str = ""
 
@@ -36,6 +41,11 @@ class Target:
         if self.dim == 0:
             return f"{self.measure:g} {'vertex' if self.measure == 1 else 'vertices'}"
         return f"{MEASURES[self.dim]} {self.measure:.6g}"
+
+    def density(self, force: Force) -> Array:
+        """Force per length, area or vertex of this target; one number for a pressure."""
+        value = np.array(getattr(force, force.kind))
+        return value / self.measure if force.kind == "total" else value
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,36 @@ class AppliedForce:
     complaint: str = ""
 
 
-def find_target(mesh: Mesh, force: Force) -> Target:
+def apply_forces(
+    mesh: Mesh | VoxelMesh,
+    case: LoadCase,
+    place: str,
+    entities: Callable[[Region, int], tuple[E, float]],
+    spread: Callable[[Force, Target[E] | None], Array],
+) -> list[AppliedForce]:
+    """Apply the forces of a case, but for self weight, one after the other, and say what each came to (collective).
+
+    `entities` gives those of a region and a dimension, and their total measure. `spread` adds a force on its target,
+    or everywhere, to the load vector and gives the resultant (dim,).
+    """
+    applied = []
+    for j, force in enumerate(case.forces):
+        where = f"{place}.forces[{j}]"
+        if force.self_weight is not None:
+            weight = np.array(force.self_weight) * mesh.total_volume
+            applied.append(AppliedForce(where, "everywhere, at full density", weight))
+        elif force.region is None:
+            applied.append(AppliedForce(where, "everywhere", spread(force, None)))
+        else:
+            found = find_target(mesh, force, entities)
+            if found.complaint:
+                applied.append(AppliedForce(where, "nothing", np.zeros(mesh.dim), f"{where}.region: {found.complaint}"))
+            else:
+                applied.append(AppliedForce(where, found.text, spread(force, found)))
+    return applied
+
+
+def find_target(mesh: Mesh | VoxelMesh, force: Force, entities: Callable[[Region, int], tuple[E, float]]) -> Target[E]:
     """Facets for traction and pressure, edges for line loads, vertices for point loads; the largest of these for a
     total force (collective)."""
     assert force.region is not None
@@ -57,14 +96,26 @@ def find_target(mesh: Mesh, force: Force) -> Target:
         force.kind, list(range(facet, -1, -1))
     )
     for dim in wanted:
-        entities = select(mesh, force.region, dim)
-        measure = entity_measure(mesh, dim, entities)
+        found, measure = entities(force.region, dim)
         if measure > 0:
-            return Target(dim, entities, measure)
+            return Target(dim, found, measure)
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
-    return Target(
-        0, np.empty(0, dtype=np.int32), 0.0, f"no boundary {what} lies in {force.region}; {advice(mesh, force.region)}"
-    )
+    return Target(dim, found, 0.0, f"no boundary {what} lies in {force.region}; {advice(mesh, force.region)}")
+
+
+def idle_cases(problem: Problem, acting: list[bool]) -> list[str]:
+    """Complaints about load cases that cannot move anything (local).
+
+    `acting` says of each load vector whether it is nonzero at a component that is not held.
+    """
+    if any(np.any(support.value) for support in problem.supports):
+        return []
+    said = []
+    for i, (case, acts) in enumerate(zip(problem.loads, acting, strict=True)):
+        weighs = any(f.self_weight is not None and any(f.self_weight) for f in case.forces)
+        if case.forces and not acts and not weighs:
+            said.append(f"loads[{i}]: the forces of case {case.name!r} are zero, or act on held components only")
+    return said
 
 
 def entity_measure(mesh: Mesh, dim: int, entities: Indices) -> float:
@@ -95,36 +146,29 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
         Owned entries of the vector (unrolled dofs), summed over ranks; the applied forces.
     """
     vector = np.zeros(node_entries(V))
-    applied = []
-    for j, force in enumerate(case.forces):
-        before = _reduced(V, vector).copy()
-        where = f"{place}.forces[{j}]"
-        if force.region is None:
-            if force.body is not None:
-                form = ufl.inner(_constant(mesh, force.body), ufl.TestFunction(V)) * cell_measure(mesh, _degree(V))
-                _add(vector, form)
-            target = "everywhere"
-            if force.self_weight is not None:
-                weight = np.array(force.self_weight) * mesh.total_volume
-                applied.append(AppliedForce(where, "everywhere, at full density", weight))
-                continue
+
+    def entities(region: Region, dim: int) -> tuple[Indices, float]:
+        found = select(mesh, region, dim)
+        return found, entity_measure(mesh, dim, found)
+
+    def spread(force: Force, target: Target[Indices] | None) -> Array:
+        before = _reduced(V, vector)
+        if target is None:
+            assert force.body is not None
+            form = ufl.inner(_constant(mesh, force.body), ufl.TestFunction(V)) * cell_measure(mesh, _degree(V))
+            _add(vector, form)
         else:
-            found = find_target(mesh, force)
-            if found.complaint:
-                applied.append(AppliedForce(where, "nothing", np.zeros(mesh.dim), f"{where}.region: {found.complaint}"))
-                continue
-            _apply(mesh, V, force, found, vector)
-            target = found.text
+            _apply(mesh, V, force, target, vector)
         change = (_reduced(V, vector) - before).reshape(-1, mesh.dim)
-        total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
-        applied.append(AppliedForce(where, target, total))
+        return np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
+
+    applied = apply_forces(mesh, case, place, entities, spread)
     return _reduced(V, vector), applied
 
 
-def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target, vector: Array) -> None:
+def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indices], vector: Array) -> None:
     """Add a force on its target to this rank's share of the load vector (collective)."""
-    value = getattr(force, force.kind)
-    share = np.array(value) / target.measure if force.kind == "total" else value
+    share = target.density(force)
     if target.dim == mesh.dim - 1:
         tags = dmesh.meshtags(mesh.domain, target.dim, target.entities, np.zeros(len(target.entities), dtype=np.int32))
         ds = ufl.Measure("ds", domain=mesh.domain, subdomain_data=tags)(0)
@@ -135,11 +179,11 @@ def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target, vecto
         else:
             _add(vector, ufl.inner(_constant(mesh, share), v) * ds)
     elif target.dim == 1:
-        _add_edges(mesh, V, target.entities, np.asarray(share), vector)
+        _add_edges(mesh, V, target.entities, share, vector)
     else:
         owned = target.entities[target.entities < mesh.domain.topology.index_map(0).size_local]
         nodes = fem.locate_dofs_topological(V, 0, owned, remote=False)
-        np.add.at(vector.reshape(-1, mesh.dim), nodes, np.asarray(share))
+        np.add.at(vector.reshape(-1, mesh.dim), nodes, share)
 
 
 def _add_edges(mesh: Mesh, V: fem.FunctionSpace, edges: Indices, density: Array, vector: Array) -> None:

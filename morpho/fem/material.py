@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from morpho.interfaces import Array
+from morpho.problem.base import value_at
+from morpho.problem.spec import Problem
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,18 @@ class Ramp:
 Material = Simp | Ramp
 
 INTERPOLATIONS: dict[str, type[Simp] | type[Ramp]] = {"simp": Simp, "ramp": Ramp}
+
+
+def make_material(problem: Problem, iteration: int) -> Material:
+    """Interpolation with the penalty that is in force at a design iteration (local)."""
+    m = problem.material
+    return INTERPOLATIONS[m.interpolation](m.E, m.E_min_ratio, value_at(m.penalty, iteration))
+
+
+def lame(E: float, nu: float, dim: int, plane: str) -> tuple[float, float]:
+    """Lame parameters; in plane stress the first one is the reduced one."""
+    mu = E / (2 * (1 + nu))
+    lam = E * nu / ((1 + nu) * (1 - 2 * nu))
+    if dim == 2 and plane == "stress":
+        lam = 2 * mu * lam / (lam + 2 * mu)
+    return lam, mu

@@ -14,6 +14,7 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import NOTHING, advice, select
+from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.problem.regions import Region
 from morpho.problem.spec import Support
 
@@ -54,16 +55,11 @@ def boundary_conditions(
         owned = nodes[nodes < V.dofmap.index_map.size_local]
         counts.append(int(mesh.comm.allreduce(len(owned))))
         if counts[-1] == 0:
-            said.append(
-                f"supports[{i}].region: no node of the mesh lies in {support.region}; {advice(mesh, support.region)}"
-            )
+            said.append(nothing_held(mesh, i, support.region))
         for component, value in held_components(support, mesh.dim):
             clash = np.abs(held[nodes, component] - value) > 0
             if mesh.comm.allreduce(bool(clash.any()), MPI.LOR):
-                said.append(
-                    f"supports[{i}].value: {'xyz'[component]} = {value:g} contradicts an earlier support on the "
-                    "same node; let each node have one value"
-                )
+                said.append(contradiction(i, component, value))
             held[nodes, component] = value
     for component in range(mesh.dim):
         for value in sorted(set(mesh.comm.allreduce(_values(held[:, component])))):
@@ -71,7 +67,7 @@ def boundary_conditions(
             dofs = nodes * mesh.dim + component
             conditions.append(fem.dirichletbc(np.float64(value), dofs.astype(np.int32), V.sub(component)))
     if not said:
-        said += floating(mesh, V, held)
+        said += floating(mesh, V.tabulate_dof_coordinates(), ~np.isnan(held))
     return conditions, said, counts
 
 
@@ -84,12 +80,27 @@ def node_count(V: fem.FunctionSpace) -> int:
     return int(V.dofmap.index_map.size_local + V.dofmap.index_map.num_ghosts)
 
 
-def floating(mesh: Mesh, V: fem.FunctionSpace, held: Array) -> list[str]:
-    """Complaint if a rigid motion is left free (collective)."""
+def nothing_held(mesh: Mesh | VoxelMesh, i: int, region: Region) -> str:
+    """Complaint about a support without a node (local)."""
+    return f"supports[{i}].region: no node of the mesh lies in {region}; {advice(mesh, region)}"
+
+
+def contradiction(i: int, component: int, value: float) -> str:
+    """Complaint about a second value for a held component (local)."""
+    return (
+        f"supports[{i}].value: {'xyz'[component]} = {value:g} contradicts an earlier support on the "
+        "same node; let each node have one value"
+    )
+
+
+def floating(mesh: Mesh | VoxelMesh, x: Array, held: Mask) -> list[str]:
+    """Complaint if a rigid motion is left free (collective).
+
+    `held` (nodes, dim) says which components are held at x (nodes, 3); nodes without any may be left out.
+    """
     low, high = mesh.corners
-    x = (V.tabulate_dof_coordinates() - (low + high) / 2) / np.linalg.norm(high - low)
-    modes = rigid_modes(x, mesh.dim)  # (modes, nodes, dim)
-    rows = modes[:, ~np.isnan(held)]
+    modes = rigid_modes((x - (low + high) / 2) / np.linalg.norm(high - low), mesh.dim)  # (modes, nodes, dim)
+    rows = modes[:, held]
     gram = mesh.comm.allreduce(rows @ rows.T)
     values, vectors = np.linalg.eigh(gram)
     if values[0] > 1e-8 * max(values[-1], 1e-300):
@@ -97,8 +108,10 @@ def floating(mesh: Mesh, V: fem.FunctionSpace, held: Array) -> list[str]:
     turns = ["rotate"] if mesh.dim == 2 else [f"rotate about {axis}" for axis in "xyz"]
     names = [f"move along {axis}" for axis in "xyz"[: mesh.dim]] + turns
     loose = vectors[:, values <= 1e-8 * max(values[-1], 1e-300)]
-    # The named motions that span the free ones best: as many as there are, whatever basis eigh found.
-    best = qr(loose @ loose.T, mode="r", pivoting=True)[1][: loose.shape[1]]
+    # The named motions that span the free ones best: as many as there are, whatever basis eigh found. Of equally good
+    # ones the first, whatever the rounding.
+    span = loose @ loose.T * (1 - 1e-6 * np.arange(len(names)))
+    best = qr(span, mode="r", pivoting=True)[1][: loose.shape[1]]
     motions = " and to ".join(names[i] for i in sorted(best))
     return [f"supports: the structure is free to {motions}; hold more components or nodes"]
 

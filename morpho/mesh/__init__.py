@@ -2,5 +2,6 @@
 
 from morpho.mesh.build import build_mesh
 from morpho.mesh.mesh import Mesh
+from morpho.mesh.voxels import VoxelMesh, voxel_mesh
 
-__all__ = ["Mesh", "build_mesh"]
+__all__ = ["Mesh", "VoxelMesh", "build_mesh", "voxel_mesh"]

@@ -37,4 +37,8 @@ def _box(box: spec.BoxMesh, comm: MPI.Comm) -> Mesh:
     kind = dmesh.CellType[box.cell or ("quadrilateral" if dim == 2 else "hexahedron")]
     make = dmesh.create_rectangle if dim == 2 else dmesh.create_box
     domain = make(comm, corners, list(box.cells), kind, partitioner=compat.default_partitioner())
-    return Mesh(domain, np.asarray(domain.topology.original_cell_index, dtype=np.int64))
+    key = np.asarray(domain.topology.original_cell_index, dtype=np.int64)
+    if kind == dmesh.CellType.quadrilateral:  # dolfinx numbers these with y fastest, hexahedra with x fastest
+        column, row = np.divmod(key, box.cells[1])
+        key = row * box.cells[0] + column
+    return Mesh(domain, key)

@@ -43,6 +43,10 @@ class Mesh:
         return int(self.domain.topology.dim)
 
     @property
+    def cell_name(self) -> str:
+        return str(self.domain.topology.cell_name())
+
+    @property
     def n(self) -> int:
         """Owned cells."""
         return len(self.key)
@@ -77,7 +81,7 @@ class Mesh:
         """Edge of a regular cell with the mean cell measure (first use is collective)."""
         mean = self.total_volume / self.n_global
         regular = {"triangle": math.sqrt(3) / 4, "tetrahedron": math.sqrt(2) / 12}
-        return float(mean / regular.get(self.domain.topology.cell_name(), 1.0)) ** (1 / self.dim)
+        return float(mean / regular.get(self.cell_name, 1.0)) ** (1 / self.dim)
 
     @cached_property
     def total_volume(self) -> float:
@@ -89,7 +93,7 @@ class Mesh:
         """(n,) areas or volumes of the owned cells, from straight-sided simplices."""
         x = self.domain.geometry.x[self.domain.geometry.dofmap]
         total = np.zeros(len(x))
-        for simplex in SIMPLICES[self.domain.topology.cell_name()]:
+        for simplex in SIMPLICES[self.cell_name]:
             edges = x[:, simplex[1:]] - x[:, simplex[:1]]
             if self.dim == 2:
                 total += 0.5 * np.abs(np.cross(edges[:, 0], edges[:, 1])[:, 2])

@@ -9,6 +9,7 @@ from dolfinx import mesh as dmesh
 
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices, Mesh
+from morpho.mesh.voxels import VoxelMesh
 from morpho.problem.regions import Region
 
 NOTHING = np.empty(0, dtype=np.int32)
@@ -45,7 +46,12 @@ def select(mesh: Mesh, region: Region, dim: int) -> Indices:
     return _boundary(mesh, found_shape) if dim == mesh.dim - 1 else np.asarray(found_shape, dtype=np.int32)
 
 
-def advice(mesh: Mesh, region: Region) -> str:
+def cells_in(mesh: Mesh | VoxelMesh, region: Region) -> Indices:
+    """Owned cells whose centre lies in a region, sorted (collective)."""
+    return mesh.cells_in(region) if isinstance(mesh, VoxelMesh) else select(mesh, region, mesh.dim)
+
+
+def advice(mesh: Mesh | VoxelMesh, region: Region) -> str:
     """What to do about a region that selects nothing (local)."""
     used, known = _tags(region), sorted({*mesh.tags, *mesh.points})
     missing = [tag for tag in used if tag not in known]

@@ -214,6 +214,12 @@ class SolverSpec(Spec):
     )
     rtol: float = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
     max_iterations: PositiveInt = 2000
+    stop: Literal["residual", "sensitivity"] = Field(
+        "residual", description="sensitivity (voxel engine): also stop once the derivatives no longer change"
+    )
+    sensitivity_rtol: float = Field(
+        1e-3, gt=0, lt=1, description="relative change of the derivatives over four iterations"
+    )
     degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
     petsc_options: dict[str, str | int | float | bool | None] = Field(
         {}, description="PETSc options of this solver; a leading - and the prefix elasticity_ may be left out"
@@ -241,6 +247,9 @@ class Problem(Spec):
 
     name: str = Field("problem", min_length=1, pattern=r"^[\w.-]+$")
     mesh: Mesh
+    engine: Literal["auto", "voxel", "assembled"] = Field(
+        "auto", description="state equation: matrix-free on boxes of equal cells, or an assembled matrix on any mesh"
+    )
     material: Material = Material()
     supports: Annotated[tuple[Support, ...], Field(min_length=1)]
     loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)] = (LoadCase(),)

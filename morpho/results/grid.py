@@ -1,4 +1,4 @@
-"""This rank's piece of the mesh, as plain arrays."""
+"""This rank's piece of the mesh, as plain arrays or as a box of equal cells."""
 
 from __future__ import annotations
 
@@ -20,4 +20,19 @@ class Grid:
     cells: NDArray[np.integer]  #: (n, nv) local point numbers in VTK node order
     vtk_cell_type: int  #: 5 triangle, 9 quadrilateral, 10 tetrahedron, 12 hexahedron
     key: NDArray[np.int64]  #: (n,) global cell number in 0..N-1, the same for every number of ranks
+    comm: MPI.Comm
+
+
+@dataclass(frozen=True)
+class ImageGrid:
+    """One rank's box out of a box of equal cells; cells and points are ordered with x fastest, then y, then z.
+
+    Neighbouring ranks repeat the points between them; in 2-D there is a single layer of points in z.
+    """
+
+    cells: tuple[int, ...]  #: of the whole box, along x, y(, z)
+    low: tuple[int, ...]  #: first cell of this rank
+    high: tuple[int, ...]  #: last cell of this rank plus one
+    origin: Array  #: (3,) lowest corner of the whole box
+    spacing: Array  #: (3,) edges of a cell
     comm: MPI.Comm

@@ -10,7 +10,8 @@ import pyvista
 from PIL import Image
 
 from morpho.errors import InputError
-from morpho.results.surface import is_planar, load_design, part_surface, skin
+from morpho.results.image import with_mirror_image
+from morpho.results.surface import Design, is_planar, load_design, part_surface, skin
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
 
@@ -39,8 +40,10 @@ def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symme
     Image.fromarray(np.asarray(picture)).save(output, format="PNG")
 
 
-def _with_mirror_image(design: pyvista.UnstructuredGrid) -> pyvista.UnstructuredGrid:
+def _with_mirror_image(design: Design) -> Design:
     """The design and its mirror image in the plane of its lowest x, as one mesh."""
+    if isinstance(design, pyvista.ImageData):
+        return with_mirror_image(design)
     plane, tolerance = design.bounds[0], 1e-9 * design.length
     mirror = design.copy()
     mirror.points[:, 0] = 2.0 * plane - mirror.points[:, 0]
@@ -50,7 +53,7 @@ def _with_mirror_image(design: pyvista.UnstructuredGrid) -> pyvista.Unstructured
     return design.merge(mirror, merge_points=True)
 
 
-def _add_planar(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid) -> None:
+def _add_planar(plotter: pyvista.Plotter, design: Design) -> None:
     plotter.add_mesh(
         design,
         scalars="physical_density",
@@ -59,15 +62,13 @@ def _add_planar(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid) -> N
         lighting=False,
         show_scalar_bar=False,
     )
-    outline = skin(design).extract_feature_edges(
-        boundary_edges=True, feature_edges=False, manifold_edges=False, non_manifold_edges=False
-    )
+    outline = _outline(design)
     outline.translate((0.0, 0.0, 1e-3 * design.length), inplace=True)
     plotter.add_mesh(outline, color=_LINES, line_width=2, lighting=False)
     _look_along(plotter, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
 
 
-def _add_solid(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid, level: float) -> None:
+def _add_solid(plotter: pyvista.Plotter, design: Design, level: float) -> None:
     plotter.add_mesh(
         part_surface(design, level),
         color=_PART,
@@ -79,14 +80,24 @@ def _add_solid(plotter: pyvista.Plotter, design: pyvista.UnstructuredGrid, level
         specular=0.15,
         specular_power=15.0,
     )
-    # The cells of a mirror image are inside out, which would count as an edge.
-    faces = skin(design).compute_normals(split_vertices=False, consistent_normals=True)
-    box = faces.extract_feature_edges(30.0, boundary_edges=False, manifold_edges=False)
-    plotter.add_mesh(box, color=_LINES, line_width=1.5, lighting=False)
+    plotter.add_mesh(_outline(design), color=_LINES, line_width=1.5, lighting=False)
     for position, intensity in _LIGHTS:
         plotter.add_light(pyvista.Light(position=position, intensity=intensity, light_type="camera light"))
     plotter.enable_anti_aliasing("ssaa")
     _look_along(plotter, np.array([1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0]))
+
+
+def _outline(design: Design) -> pyvista.PolyData:
+    """The edges of the domain."""
+    if isinstance(design, pyvista.ImageData):
+        return design.outline()
+    if is_planar(design):
+        return skin(design).extract_feature_edges(
+            boundary_edges=True, feature_edges=False, manifold_edges=False, non_manifold_edges=False
+        )
+    # The cells of a mirror image are inside out, which would count as an edge.
+    faces = skin(design).compute_normals(split_vertices=False, consistent_normals=True)
+    return faces.extract_feature_edges(30.0, boundary_edges=False, manifold_edges=False)
 
 
 def _look_along(plotter: pyvista.Plotter, towards_viewer: np.ndarray, up: np.ndarray) -> None:

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
+from morpho.results.image import solid_surface
+
+Design = pyvista.UnstructuredGrid | pyvista.ImageData
 
 _PLANAR_CELLS = {5, 9}
 _CLEARANCE = 0.01  #: least distance between the density of a point and the level
 _SUFFIXES = (".stl", ".ply")
 
 
-def load_design(run_dir: Path, step: int = -1) -> pyvista.UnstructuredGrid:
+def load_design(run_dir: Path, step: int = -1) -> Design:
     """The whole design of one written step (-1: the last) with the points of all pieces merged; local.
 
-    Raises InputError if the run folder has no such step.
+    An image where the cells are a box of equal ones. Raises InputError if the run folder has no such step.
     """
     index = Path(run_dir) / "design.pvd"
     if not index.is_file():
@@ -34,7 +37,10 @@ def load_design(run_dir: Path, step: int = -1) -> pyvista.UnstructuredGrid:
     missing = [str(piece) for piece in needed if not piece.is_file()]
     if missing:
         raise InputError(f"{index}: missing files of the design: {', '.join(missing)}.")
-    return pyvista.read(path).clean(tolerance=0.0, produce_merge_map=False, average_point_data=False)
+    design = pyvista.read(path)
+    if isinstance(design, pyvista.ImageData):
+        return design
+    return design.clean(tolerance=0.0, produce_merge_map=False, average_point_data=False)
 
 
 def export_stl(run_dir: Path, output: Path, level: float = 0.5, smooth: bool = True) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def export_stl(run_dir: Path, output: Path, level: float = 0.5, smooth: bool = T
     }
 
 
-def part_surface(design: pyvista.UnstructuredGrid, level: float = 0.5, smooth: bool = True) -> pyvista.PolyData:
+def part_surface(design: Design, level: float = 0.5, smooth: bool = True) -> pyvista.PolyData:
     """Closed, outward oriented triangles around the cells' physical density >= level; local.
 
     Smoothing keeps what lies in a face of the bounding box there. Raises InputError as `export_stl`.
@@ -70,19 +76,13 @@ def part_surface(design: pyvista.UnstructuredGrid, level: float = 0.5, smooth: b
         raise InputError("The design is two-dimensional and has no surface; only 3-D designs can be exported.")
     if not 0.0 < level < 1.0:
         raise InputError(f"The density level should lie between 0 and 1, got {level}.")
-    field = design.cell_data_to_point_data()
-    excess = np.asarray(field.point_data["physical_density"]) - level
+    excess = np.asarray(design.cell_data_to_point_data().point_data["physical_density"]) - level
     # A point exactly on the level would be cut twice, and the surface would not be closed there.
     excess = np.where(np.abs(excess) < _CLEARANCE, np.copysign(_CLEARANCE, excess), excess)
-    field.point_data["physical_density"] = level + excess
-    solid = field.clip_scalar(scalars="physical_density", invert=False, value=level)
-    if solid.n_cells == 0:
+    if excess.max() < 0.0:
         raise InputError(f"No part of the design has a density above the level {level}; choose a lower one.")
-    surface = skin(solid).triangulate().clean()
-    surface.clear_data()
-    surface = surface.compute_normals(
-        cell_normals=False, split_vertices=False, consistent_normals=True, auto_orient_normals=True
-    )
+    image = isinstance(design, pyvista.ImageData)
+    surface = solid_surface(design, excess) if image else _clipped(design, excess)
     return _smoothed(surface, np.asarray(design.bounds).reshape(3, 2)) if smooth else surface
 
 
@@ -97,14 +97,27 @@ def skin(grid: pyvista.UnstructuredGrid) -> pyvista.PolyData:
     return pyvista.PolyData(surface.GetOutput())
 
 
-def is_planar(design: pyvista.UnstructuredGrid) -> bool:
-    """Whether the cells are triangles and quadrilaterals; local."""
+def is_planar(design: Design) -> bool:
+    """Whether the design is two-dimensional; local."""
+    if isinstance(design, pyvista.ImageData):
+        return bool(design.dimensions[2] == 1)
     return set(np.unique(design.celltypes)) <= _PLANAR_CELLS
 
 
 def _pieces(path: Path) -> list[Path]:
-    names = re.findall(r'<Piece Source="([^"]+)"', path.read_text(encoding="utf-8"))
+    names = re.findall(r'<Piece [^>]*Source="([^"]+)"', path.read_text(encoding="utf-8"))
     return [path.parent / name for name in names]
+
+
+def _clipped(design: pyvista.UnstructuredGrid, excess: Array) -> pyvista.PolyData:
+    field = pyvista.UnstructuredGrid()
+    field.copy_structure(design)
+    field.point_data["excess"] = excess
+    surface = skin(field.clip_scalar(scalars="excess", invert=False, value=0.0)).triangulate().clean()
+    surface.clear_data()
+    return surface.compute_normals(
+        cell_normals=False, split_vertices=False, consistent_normals=True, auto_orient_normals=True
+    )
 
 
 def _smoothed(surface: pyvista.PolyData, bounds: Array) -> pyvista.PolyData:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 import numpy as np
-from results_boxes import box, owned_keys
+from results_boxes import box, centres, image_box, owned_keys
 
 from morpho.errors import StorageError
 from morpho.results.checkpoint import load, save
@@ -18,15 +18,15 @@ N = 30_000
 what, folder, full_rank = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 comm = MPI.COMM_WORLD
 key = owned_keys(N, comm)
-grid = box((30, 40), comm)
+grid = (image_box if what == "image" else box)((30, 40), comm)
 series = VtkSeries(folder, grid, None)
 history = History(folder / "history.csv", comm)
 
 
 def write(iteration: int) -> None:
     """Write one kind of result."""
-    if what == "vtk":
-        series.write(iteration, {"rho": np.random.default_rng(0).random(len(grid.key))}, {})
+    if what in ("vtk", "image"):
+        series.write(iteration, {"rho": np.random.default_rng(0).random(len(centres(grid)))}, {})
     elif what == "history":
         history.add(HistoryRow(iteration, 1.0, "exact", 0.5, 0.1, 0.2, iteration, 30, 1.5))
     else:

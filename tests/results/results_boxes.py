@@ -1,4 +1,4 @@
-"""Structured boxes as Grids, split over the ranks of a communicator, and scripts run on many ranks."""
+"""Boxes of cells as Grids and ImageGrids, dealt out to the ranks of a communicator, and scripts run on many ranks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import pyvista
+from numpy.typing import ArrayLike, NDArray
 
-from morpho.results.grid import Grid
+from morpho.results.grid import Grid, ImageGrid
 
 _CORNERS = {
     2: [(0, 0), (1, 0), (1, 1), (0, 1)],
     3: [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)],
 }
 _CELL_TYPE = {2: 9, 3: 12}
+
+ORIGIN, SPACING = np.array([-1.0, 2.1, 0.7]), np.array([0.3, 0.2, 1 / 3])  #: of the images of image_script.py
 
 
 def box(shape: Sequence[int], comm: MPI.Comm, lengths: Sequence[float] | None = None) -> Grid:
@@ -44,9 +47,52 @@ def owned_keys(n_global: int, comm: MPI.Comm) -> NDArray[np.int64]:
     return np.arange(edges[comm.rank], edges[comm.rank + 1], dtype=np.int64)[::-1].copy()
 
 
-def centres(grid: Grid) -> NDArray[np.float64]:
+def image_box(
+    shape: Sequence[int], comm: MPI.Comm, lengths: ArrayLike | None = None, origin: ArrayLike = (0.0, 0.0, 0.0)
+) -> ImageGrid:
+    """Rank's share of a box of equal cells; the shares have different sizes, and their faces do not match."""
+    low, high, first, last = [0] * len(shape), list(shape), 0, comm.size
+    while last - first > 1:
+        middle = (first + last) // 2
+        axis = int(np.argmax(np.subtract(high, low)))
+        cut = low[axis] + max(1, (high[axis] - low[axis]) * (middle - first) // (last - first))
+        if comm.rank < middle:
+            high[axis], last = cut, middle
+        else:
+            low[axis], first = cut, middle
+    spacing = np.ones(3)
+    spacing[: len(shape)] = 1.0 if lengths is None else np.divide(lengths, shape)
+    return ImageGrid(tuple(shape), tuple(low), tuple(high), np.array(origin), spacing, comm)
+
+
+def points(grid: Grid | ImageGrid) -> NDArray[np.float64]:
+    """(p, 3) points."""
+    return grid.points if isinstance(grid, Grid) else _lattice(grid, 1, 0.0)
+
+
+def centres(grid: Grid | ImageGrid) -> NDArray[np.float64]:
     """(n, 3) cell centres."""
+    if isinstance(grid, ImageGrid):
+        return _lattice(grid, 0, 0.5)
     return grid.points[grid.cells].mean(axis=1) if len(grid.cells) else np.zeros((0, 3))
+
+
+def read(folder: Path, step: int) -> pyvista.DataSet:
+    """One step of a series, as ParaView sees it."""
+    reader = pyvista.PVDReader(folder / "design.pvd")
+    reader.set_active_time_value(float(step))
+    return reader.read()[0]
+
+
+def times(folder: Path) -> list[float]:
+    """Steps of a series."""
+    return pyvista.PVDReader(folder / "design.pvd").time_values
+
+
+def _lattice(grid: ImageGrid, more: int, offset: float) -> NDArray[np.float64]:
+    axes = [np.arange(a, b + more) + offset for a, b in zip(grid.low, grid.high, strict=True)]
+    numbers = np.stack(np.meshgrid(*axes[::-1], indexing="ij")[::-1], axis=-1).reshape(-1, len(axes))
+    return grid.origin + grid.spacing * np.pad(numbers, ((0, 0), (0, 3 - len(axes))))
 
 
 def run_script(ranks: int, script: str, *arguments: object) -> list[str]:

@@ -11,7 +11,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from results_boxes import box, centres
+from results_boxes import box, centres, image_box
 
 from morpho.errors import InputError, MorphoError, StorageError
 from morpho.results.history import History, HistoryRow
@@ -23,8 +23,13 @@ needs_display = pytest.mark.skipif(
 )
 
 
-def write_design(folder, shape):
-    grid = box(shape, MPI.COMM_SELF)
+@pytest.fixture(params=[box, image_box])
+def make(request):
+    return request.param
+
+
+def write_design(folder, shape, make=box):
+    grid = make(shape, MPI.COMM_SELF)
     density = 1.0 * (np.abs(centres(grid)[:, 0] - 6.0) > 2.0)
     VtkSeries(folder, grid, None).write(0, {"physical_density": density}, {})
 
@@ -35,8 +40,8 @@ def children():
 
 @needs_display
 @pytest.mark.parametrize(("shape", "symmetric"), [((12, 4), True), ((12, 4, 4), False), ((12, 4, 4), True)])
-def test_picture_of_a_design(tmp_path, shape, symmetric):
-    write_design(tmp_path, shape)
+def test_picture_of_a_design(tmp_path, make, shape, symmetric):
+    write_design(tmp_path, shape, make)
     before = children()
     render(tmp_path, tmp_path / "design.png", size=(400, 300), symmetric=symmetric)
     assert children() <= before
@@ -51,8 +56,8 @@ def test_picture_of_a_design(tmp_path, shape, symmetric):
 
 
 @needs_display
-def test_planar_picture_is_black_where_solid(tmp_path):
-    write_design(tmp_path, (12, 12))
+def test_planar_picture_is_black_where_solid(tmp_path, make):
+    write_design(tmp_path, (12, 12), make)
     render(tmp_path, tmp_path / "design.png", size=(300, 300))
     picture = imread(tmp_path / "design.png")[..., :3]
     assert picture[150, 60].max() < 0.02 and picture[150, 150].min() > 0.98

@@ -5,7 +5,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 import pyvista
-from results_boxes import box, centres, run_script
+from results_boxes import SPACING, box, centres, image_box, run_script
 
 from morpho.errors import InputError, StorageError
 from morpho.results.surface import export_stl, load_design
@@ -15,9 +15,14 @@ RADIUS = 0.35
 SPHERE = 4 / 3 * np.pi * RADIUS**3
 
 
-def write_design(folder, density, shape=(24, 24, 24)):
+@pytest.fixture(params=[box, image_box])
+def make(request):
+    return request.param
+
+
+def write_design(folder, make, density, shape=(24, 24, 24)):
     """A run folder with a unit box and a density that is a function of the distance to a point or of x."""
-    grid = box(shape, MPI.COMM_SELF, [1.0] * len(shape))
+    grid = make(shape, MPI.COMM_SELF, [1.0] * len(shape))
     VtkSeries(folder, grid, None).write(3, {"physical_density": density(centres(grid))}, {})
 
 
@@ -30,8 +35,8 @@ def ball(centre):
 @pytest.mark.parametrize(
     ("centre", "volume"), [((0.5, 0.5, 0.5), SPHERE), ((0.5, 0.5, 0.0), SPHERE / 2), ((1, 1, 1), SPHERE / 8)]
 )
-def test_ball_inside_and_cut_by_the_domain(tmp_path, centre, volume, suffix, smooth):
-    write_design(tmp_path, ball(np.array(centre)))
+def test_ball_inside_and_cut_by_the_domain(tmp_path, make, centre, volume, suffix, smooth):
+    write_design(tmp_path, make, ball(np.array(centre)))
     output = tmp_path / f"part{suffix}"
     report = export_stl(tmp_path, output, smooth=smooth)
     part = pyvista.read(output).clean()
@@ -42,29 +47,30 @@ def test_ball_inside_and_cut_by_the_domain(tmp_path, centre, volume, suffix, smo
 
 
 @pytest.mark.parametrize("smooth", [False, True])
-def test_full_box_keeps_its_faces(tmp_path, smooth):
-    write_design(tmp_path, lambda x: np.ones(len(x)), (3, 4, 5))
+def test_full_box_keeps_its_faces(tmp_path, make, smooth):
+    write_design(tmp_path, make, lambda x: np.ones(len(x)), (3, 4, 5))
     report = export_stl(tmp_path, tmp_path / "part.stl", smooth=smooth)
     assert report["watertight"] and report["volume"] == pytest.approx(1.0, rel=1e-6)
 
 
-def test_noise_is_still_closed(tmp_path):
-    write_design(tmp_path, lambda x: np.random.default_rng(0).random(len(x)).round(), (12, 12, 12))
+def test_noise_is_still_closed(tmp_path, make):
+    write_design(tmp_path, make, lambda x: np.random.default_rng(0).random(len(x)).round(), (12, 12, 12))
     assert export_stl(tmp_path, tmp_path / "part.stl", smooth=False)["watertight"]
 
 
-def test_pieces_of_several_ranks_are_joined(tmp_path):
-    run_script(3, "vtk_script.py", "none", "0,10", tmp_path, "6,4,5")
+@pytest.mark.parametrize(("script", "cell"), [("vtk_script.py", 1.0), ("image_script.py", SPACING.prod())])
+def test_pieces_of_several_ranks_are_joined(tmp_path, script, cell):
+    run_script(3, script, "none", "0,10", tmp_path, "6,4,5")
     design = load_design(tmp_path, step=0)
     assert design.n_cells == 120 and design.n_points == 7 * 5 * 6
     report = export_stl(tmp_path, tmp_path / "part.stl", smooth=False)
-    assert report["watertight"] and report["volume"] == pytest.approx(3 * 4 * 5, rel=0.01)
+    assert report["watertight"] and report["volume"] == pytest.approx(3 * 4 * 5 * cell, rel=0.01)
 
 
-def test_what_cannot_be_exported(tmp_path):
+def test_what_cannot_be_exported(tmp_path, make):
     with pytest.raises(InputError, match=r"design\.pvd"):
         export_stl(tmp_path, tmp_path / "part.stl")
-    write_design(tmp_path, ball(np.array([0.5, 0.5, 0.5])), (4, 4, 4))
+    write_design(tmp_path, make, ball(np.array([0.5, 0.5, 0.5])), (4, 4, 4))
     with pytest.raises(InputError, match=r"\.obj"):
         export_stl(tmp_path, tmp_path / "part.obj")
     with pytest.raises(InputError, match="between 0 and 1"):
@@ -73,12 +79,12 @@ def test_what_cannot_be_exported(tmp_path):
         load_design(tmp_path, step=1)
     with pytest.raises(StorageError, match="nowhere"):
         export_stl(tmp_path, tmp_path / "nowhere" / "part.stl")
-    write_design(tmp_path, lambda x: np.full(len(x), 0.3), (4, 4, 4))
+    write_design(tmp_path, make, lambda x: np.full(len(x), 0.3), (4, 4, 4))
     with pytest.raises(InputError, match="above the level"):
         export_stl(tmp_path, tmp_path / "part.stl")
-    next((tmp_path / "vtk").glob("*.vtu")).unlink()
-    with pytest.raises(InputError, match=r"missing files.*_0\.vtu"):
+    next((tmp_path / "vtk").glob("*_0.vt?")).unlink()
+    with pytest.raises(InputError, match=r"missing files.*_0\.vt"):
         load_design(tmp_path)
-    write_design(tmp_path, lambda x: np.ones(len(x)), (4, 4))
+    write_design(tmp_path, make, lambda x: np.ones(len(x)), (4, 4))
     with pytest.raises(InputError, match="two-dimensional"):
         export_stl(tmp_path, tmp_path / "part.stl")

@@ -4,20 +4,9 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-import pyvista
-from results_boxes import box, centres, run_script
+from results_boxes import box, centres, read, run_script, times
 
 from morpho.results.vtk import VtkSeries
-
-
-def read(folder, step):
-    reader = pyvista.PVDReader(folder / "design.pvd")
-    reader.set_active_time_value(float(step))
-    return reader.read()[0]
-
-
-def times(folder):
-    return pyvista.PVDReader(folder / "design.pvd").time_values
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

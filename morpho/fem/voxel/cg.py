@@ -1,0 +1,84 @@
+"""Conjugate gradients in float64, preconditioned by a multigrid cycle in float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.errors import SolverError
+from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
+from morpho.fem.voxel.vectors import advance, dot, turn
+from morpho.interfaces import Array
+
+
+@dataclass
+class Operator:
+    """The stiffness of all cells with held dofs taken out, in float64."""
+
+    element: Element
+    planes: SharedPlanes
+    E: Array  #: (z, y, x)
+    held: Dofs
+
+    def add(self, y: Array, u: Array, sign: float = 1.0) -> None:
+        """y += sign A u; held entries of y become zero (collective)."""
+        self.planes.keep_owned(y)
+        self.element.kernels.add_stiffness(y, u, self.E, sign * self.element.modes)
+        self.planes.sum(y)
+        y.reshape(-1)[self.held] = 0
+
+    def dot(self, a: Array, b: Array | Floats) -> float:
+        """Inner product of two nodal fields, each node counted once (collective)."""
+        return float(self.planes.comm.allreduce(dot(self.planes.owned(a), self.planes.owned(b)), MPI.SUM))
+
+    def norm(self, a: Array) -> float:
+        """2-norm of a nodal field (collective)."""
+        return math.sqrt(self.dot(a, a))
+
+
+class ConjugateGradients:
+    """Warm-started preconditioned conjugate gradients; work arrays are kept between solves."""
+
+    def __init__(self, operator: Operator, preconditioner: Grid, rtol: float, max_iterations: int) -> None:
+        self.operator, self.preconditioner = operator, preconditioner
+        self.rtol, self.max_iterations = rtol, max_iterations
+        shape = preconditioner.b.shape
+        self.r, self.p, self.q = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    def solve(self, u: Array, norm: float, settled: Callable[[], bool] | None = None) -> int:
+        """Improve u until |r| <= rtol norm, or until `settled`; the number of iterations (collective).
+
+        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough.
+
+        Raises:
+            SolverError: it broke down, or took more than max_iterations.
+        """
+        A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
+        M.b[:] = r
+        rz = 0.0
+        residual = A.norm(r)
+        for iteration in range(self.max_iterations + 1):
+            if residual <= self.rtol * norm or (iteration and settled is not None and settled()):
+                return iteration
+            M.cycle()
+            rz, before = A.dot(r, M.x), rz
+            turn(p, M.x, rz / before if iteration else 0.0)
+            q[:] = 0
+            A.add(q, p)
+            pq = A.dot(p, q)
+            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0):
+                raise SolverError(
+                    f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
+                )
+            advance(u, r, p, q, rz / pq, M.b)
+            residual = A.norm(r)
+        raise SolverError(
+            f"the conjugate gradients did not reach solver.rtol {self.rtol:g} in {self.max_iterations} iterations "
+            f"(relative residual {residual / norm:.3g})"
+        )

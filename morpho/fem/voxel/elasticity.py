@@ -1,0 +1,192 @@
+"""Linear elasticity on a box of equal cells, matrix-free; the counterpart of `fem.assembled`."""
+
+from __future__ import annotations
+
+import time
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.errors import SolverError
+from morpho.fem.loads import AppliedForce, idle_cases
+from morpho.fem.material import Material, make_material
+from morpho.fem.state import State
+from morpho.fem.voxel import element
+from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.halo import AXES, SharedPlanes
+from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
+from morpho.fem.voxel.multigrid import Element, build
+from morpho.fem.voxel.sensitivity import SensitivityWatch
+from morpho.fem.voxel.supports import hold
+from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.interfaces import Array
+from morpho.mesh.voxels import VoxelMesh
+from morpho.problem.spec import Problem
+
+
+class VoxelElasticity:
+    """Linear elasticity whose stiffness is a function of one density per cell; see `assembled.Elasticity`.
+
+    Displacements are nodal arrays (z, y, component, x); nodes between two ranks are on both.
+    """
+
+    def __init__(self, mesh: VoxelMesh, problem: Problem) -> None:
+        self.mesh, self.comm = mesh, mesh.comm
+        self.material: Material = make_material(problem, iteration=1)
+        self.weights = np.array([case.weight for case in problem.loads])
+        self.cases = [case.name for case in problem.loads]
+        self.n_dofs = mesh.dim * mesh.n_nodes_global
+        self.preset = "voxel multigrid"
+        self.planes = SharedPlanes(mesh.comm, mesh.partition)
+        self._settings = problem.solver
+
+        self.supports, self.complaints, self.held = hold(mesh, problem.supports)
+        self.moving = bool(self.comm.allreduce(bool(np.any(self.supports.values)), MPI.LOR))
+        self.applied: list[AppliedForce] = []
+        self.forces: list[NodalForces] = []
+        for i, case in enumerate(problem.loads):
+            forces, applied = assemble_case(mesh, self.planes, case, f"loads[{i}]")
+            self.forces.append(forces)
+            self.applied += applied
+        nz, ny, nx = mesh.node_shape
+        self.shape = nz, ny, mesh.dim, nx
+        self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
+        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        if not self.complaints:
+            self.complaints = idle_cases(problem, [acts(mesh.comm, forces, self.supports) for forces in self.forces])
+        self.weight_density = [
+            sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
+            for case in problem.loads
+        ]
+        spacing = mesh.spacing[: mesh.dim]
+        self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
+        self._cg: ConjugateGradients | None = None
+
+    def prepare(self) -> None:
+        """Allocate the grids and the work arrays; `solve` does it too (collective)."""
+        if self._cg is not None:
+            return
+        self.u = [np.zeros(self.shape) for _ in self.cases]
+        mask = np.zeros(self.shape, dtype=bool)
+        mask.reshape(-1)[self.supports.dofs] = True
+        grid = build(self.element, self.planes, mask, 0, self.mesh.cells)
+        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs)
+        self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
+
+    def solve(self, rho: Array) -> State:
+        """Solve every load case at a physical density, starting from the last displacements (collective).
+
+        Raises:
+            SolverError: a linear solve did not converge, or the result is not finite.
+        """
+        start = time.perf_counter()
+        self.prepare()
+        assert self._cg is not None
+        operator, grid = self._cg.operator, self._cg.preconditioner
+        operator.E.reshape(-1)[:] = self.material.stiffness(rho)
+        grid.E[:] = operator.E
+        grid.refresh()
+        stiffness, slope = operator.E.reshape(-1), self.material.derivative(rho)
+        shape = (len(self.cases), self.mesh.n)
+        compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
+        iterations = 0
+        for i in range(len(self.cases)):
+            iterations += self._solve_case(i, rho)
+            self._strain_energy(i, energy[i])
+            np.multiply(slope, energy[i], out=derivative[i])
+            np.negative(derivative[i], out=derivative[i])
+            work = self._work(i)
+            if self.weight_density[i].any():
+                weight_work = self._weight_work(i)
+                work += float(rho @ weight_work)
+                derivative[i] += 2 * weight_work
+            sums = self.comm.allreduce(np.array([work, stiffness @ energy[i]]))
+            compliance[i] = 2 * sums[0] - sums[1]
+        if not np.isfinite(compliance).all():
+            raise SolverError("the displacement is not finite; check the supports and the material")
+        return State(compliance, derivative, energy, iterations, time.perf_counter() - start)
+
+    def _work(self, i: int) -> float:
+        """Work of the given forces of case i on the nodes this rank owns (local)."""
+        forces = self.owned_forces[i]
+        return float(forces.values @ self.u[i].reshape(-1)[forces.dofs])
+
+    def _solve_case(self, i: int, rho: Array) -> int:
+        """Solve load case i into self.u[i]; iterations (collective)."""
+        assert self._cg is not None
+        cg, u, supports = self._cg, self.u[i], self.supports
+        self._set_load(i, rho, cg.r)
+        if self.moving:
+            cg.p[:] = 0
+            cg.p.reshape(-1)[supports.dofs] = u.reshape(-1)[supports.dofs] = supports.values
+            cg.q[:] = cg.r
+            cg.operator.add(cg.q, cg.p, -1.0)
+        else:
+            cg.q[:] = cg.r
+            cg.q.reshape(-1)[supports.dofs] = 0
+        norm = cg.operator.norm(cg.q)
+        cg.operator.add(cg.r, u, -1.0)
+        watch = None
+        if self._settings.stop == "sensitivity":
+            watch = SensitivityWatch(cg.operator, u, self._settings.sensitivity_rtol)
+        return cg.solve(u, norm, watch)
+
+    def _set_load(self, i: int, rho: Array, load: Array) -> None:
+        """Nodal forces of case i, self weight included (collective)."""
+        load[:] = 0
+        load.reshape(-1)[self.forces[i].dofs] = self.forces[i].values
+        if not self.weight_density[i].any():
+            return
+        share = np.empty((load.shape[0], load.shape[1], 1, load.shape[3]))
+        sum_at_nodes(share, rho.reshape(self.mesh.shape), self.element.layers)
+        self.planes.sum(share)
+        share *= self.mesh.cell_volume / 2**self.mesh.dim
+        for c, density in enumerate(self.weight_density[i]):
+            load[:, :, c] += density * share[:, :, 0]
+
+    def _weight_work(self, i: int) -> Array:
+        """(n,) work of the weight density of case i in each cell (local)."""
+        work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)
+        for c, density in enumerate(self.weight_density[i]):
+            mean_of_nodes(mean, self.u[i], c, self.element.layers)
+            work += density * self.mesh.cell_volume * mean.reshape(-1)
+        return work
+
+    def _strain_energy(self, i: int, energy: Array) -> None:
+        self.element.kernels.strain_energy(energy.reshape(self.mesh.shape), self.u[i], self.element.modes)
+
+    def displacement(self, i: int) -> Array:
+        """(n, dim) displacement of load case i at the lowest node of each owned cell (local).
+
+        Enough to start the next solve from.
+        """
+        self.prepare()
+        nz, ny, nx = self.mesh.shape
+        return np.ascontiguousarray(self.u[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)).reshape(self.mesh.n, -1)
+
+    def set_displacement(self, i: int, values: Array) -> None:
+        """Start the next solve of load case i from what `displacement` gave, nearly (collective)."""
+        self.prepare()
+        nz, ny, nx = self.mesh.shape
+        u = self.u[i]
+        u[:] = 0
+        u[:nz, :ny, :, :nx] = values.reshape(nz, ny, nx, self.mesh.dim).transpose(0, 1, 3, 2)
+        self.planes.sum(u)
+        for axis in AXES:
+            if axis not in self.planes.high and u.shape[axis] > 1:
+                u.swapaxes(0, axis)[-1] = u.swapaxes(0, axis)[-2]
+
+    def vertex_displacement(self, i: int) -> Array:
+        """(nodes, dim) displacement at this rank's nodes, x fastest (local)."""
+        self.prepare()
+        return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.mesh.dim)
+
+    def close(self) -> None:
+        """Nothing to free; the counterpart of the assembled engine's (local)."""
+
+    def __enter__(self) -> VoxelElasticity:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,297 @@
+"""Geometric multigrid on nested boxes of cells, all with the same element matrix, as a preconditioner in float32.
+
+A coarse cell gets the mean modulus of its children. Compared with Galerkin products this costs a few more iterations,
+and saves their set-up and their memory: every grid runs the same kernel. What the mean makes too stiff is made up for
+by a W-cycle, which costs little since each grid has an eighth of the cells of the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Protocol
+
+from mpi4py import MPI
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from morpho.fem.voxel import kernels_2d, kernels_3d
+from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
+from morpho.fem.voxel.halo import AXES, SharedPlanes
+from morpho.fem.voxel.vectors import (
+    add_prolonged,
+    add_scaled_by_nodes,
+    chebyshev_step,
+    coarsen_moduli,
+    restrict,
+    scale_by_nodes,
+    smoothing_weights,
+    sum_at_nodes,
+)
+from morpho.interfaces import Array
+from morpho.mesh.partition import split
+
+Dofs = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Shape = tuple[int, int, int]
+
+COARSEST = 500  #: unknowns that are solved for directly
+GATHERED = 5000  #: unknowns below which every rank keeps the whole grid
+STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
+
+#: The diagonal D of A is raised to D (1 + unevenness (c / c_eff - 1)) with c cells around a node, of which
+#: c_eff = (sum E)^2 / sum E^2 count. Then the largest eigenvalue is nearly the same for every design; found by trial
+#: on random, binary and optimized fields (tests/fem/test_voxel_multigrid.py).
+UNEVENNESS, MARGIN = 1.2, 1.12
+
+#: Weights of the optimized fourth-kind Chebyshev smoother of 1, 2, 4 steps (Lottes 2023; Phillips & Fischer 2022)
+WEIGHTS = {
+    1: (1.12500000000000,),
+    2: (1.02387287570313, 1.26408905371085),
+    4: (1.00391310427285, 1.04035811188593, 1.14863498546254, 1.38268869241000),
+}
+
+
+@dataclass(frozen=True)
+class Element:
+    """The element matrix that all grids share, in the forms the grids need."""
+
+    K: Array
+    dim: int
+    modes: Array  #: float64, see `element.mode_stiffness`
+    diagonal: Array  #: (dim,) of K; the same at all nodes
+    bound: float  #: of the spectrum of the stiffness scaled by the smoother's diagonal
+    unevenness: float  #: how much larger that diagonal is where few of the cells around a node are stiff
+
+    @classmethod
+    def of(cls, K: Array) -> Element:
+        dim = {8: 2, 24: 3}[len(K)]
+        largest, inside = spectral_bounds(K)
+        unevenness = UNEVENNESS * (largest / inside - 1) / (2**dim - 1)
+        return cls(K, dim, mode_stiffness(K), np.diag(K)[:dim].copy(), MARGIN * inside, unevenness)
+
+    @property
+    def kernels(self) -> ModuleType:
+        return kernels_2d if self.dim == 2 else kernels_3d
+
+    @property
+    def layers(self) -> int:
+        """Layers of cells that a coarse cell spans in z."""
+        return self.dim - 1
+
+
+class Grid(Protocol):
+    """An approximate solver of A x = b on one grid; arrays (z, y, component, x) with shared nodes alike."""
+
+    @property
+    def E(self) -> Floats:
+        """(z, y, x) moduli, to be set in place."""
+
+    @property
+    def x(self) -> Floats:
+        """The solution."""
+
+    @property
+    def b(self) -> Floats:
+        """The right-hand side, to be set in place; overwritten by `cycle`."""
+
+    def refresh(self) -> None:
+        """Take the moduli in E (collective)."""
+
+    def cycle(self) -> None:
+        """x from b, as a fixed symmetric operator (collective)."""
+
+
+class Smoothed:
+    """A grid with a smoother and a coarser grid."""
+
+    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, coarser: Grid) -> None:
+        nz, ny, dim, nx = mask.shape
+        self.element, self.planes, self.coarser = element, planes, coarser
+        self.held: Dofs = np.flatnonzero(mask)
+        self.steps = STEPS[min(depth, len(STEPS) - 1)]
+        self.visits = 1 if depth == 0 or isinstance(coarser, Direct) else 2
+        self.E = np.zeros(cell_shape(mask), np.float32)
+        self.x, self.b, self.r = (np.zeros(mask.shape, np.float32) for _ in range(3))
+        self.step = np.zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32)
+        self.flexibility = np.zeros((nz, ny, 1, nx), np.float32)  #: of each node, inverse of the raised diagonal
+        self.modes = -element.modes.astype(np.float32)
+        self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
+
+    def refresh(self) -> None:
+        total, squares = self.flexibility, np.empty_like(self.flexibility)
+        sum_at_nodes(total, self.E, self.element.layers)
+        sum_at_nodes(squares, self.E * self.E, self.element.layers)
+        self.planes.sum(total)
+        self.planes.sum(squares)
+        smoothing_weights(total, squares, len(self.element.K) // self.element.dim, self.element.unevenness)
+        coarsen_moduli(self.coarser.E, self.E, self.element.layers)
+        self.coarser.refresh()
+
+    def cycle(self) -> None:
+        self._smooth(from_zero=True)
+        for _ in range(self.visits):
+            self._residual()
+            self.planes.keep_owned(self.r)
+            restrict(self.coarser.b, self.r)
+            self.planes.sum(self.coarser.b)
+            self.coarser.cycle()
+            add_prolonged(self.x, self.coarser.x)
+            self._hold(self.x)
+            self._smooth(from_zero=False)
+
+    def _smooth(self, from_zero: bool) -> None:
+        """Chebyshev steps of the fourth kind on A x = b, diagonally scaled (collective)."""
+        weights = np.array(WEIGHTS[self.steps], np.float32)
+        if self.steps == 1:
+            scale = weights[0] * np.float32(4 / 3) * self.scale
+            if from_zero:
+                scale_by_nodes(self.x, self.b, self.flexibility, scale)
+            else:
+                self._residual()
+                add_scaled_by_nodes(self.x, self.r, self.flexibility, scale)
+            return
+        if from_zero:
+            self.x[:] = 0
+            self.r[:] = self.b
+        else:
+            self._residual()
+        self.step[:] = 0
+        for i, weight in enumerate(weights, start=1):
+            momentum, factor = np.float32((2 * i - 3) / (2 * i + 1)), np.float32((8 * i - 4) / (2 * i + 1))
+            chebyshev_step(self.x, self.step, self.r, self.flexibility, factor * self.scale, momentum, weight)
+            if i < self.steps:
+                self._subtract(self.step)
+
+    def _residual(self) -> None:
+        """r = b - A x (collective)."""
+        self.r[:] = self.b
+        self._subtract(self.x)
+
+    def _subtract(self, v: Floats) -> None:
+        """r -= A v (collective)."""
+        self.planes.keep_owned(self.r)
+        self.element.kernels.add_stiffness(self.r, v, self.E, self.modes)
+        self.planes.sum(self.r)
+        self._hold(self.r)
+
+    def _hold(self, v: Floats) -> None:
+        v.reshape(-1)[self.held] = 0
+
+
+class Whole:
+    """This rank's part of a grid that every rank keeps the whole of."""
+
+    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells: tuple[int, ...]) -> None:
+        self.planes = planes
+        low = planes.partition.box(planes.comm.rank)[0]
+        corner = [n // 2**depth for n in (*low, 0)[:3]][::-1]
+        self.E = np.zeros(cell_shape(mask), np.float32)
+        self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
+        z, y, x = (slice(a, a + n) for a, n in zip(corner, self.E.shape, strict=True))
+        self._cells = z, y, x
+        z, y, x = (slice(a, a + n) for a, n in zip(corner, np.delete(mask.shape, 2), strict=True))
+        self._nodes = z, y, slice(None), x
+        nz, ny, nx = node_shape(cells)
+        whole = np.zeros((nz, ny, element.dim, nx), dtype=bool)
+        whole[self._nodes] = mask
+        planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
+        alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
+        self.grid = build(element, alone, whole, depth, cells)
+
+    def refresh(self) -> None:
+        self._collect(self.grid.E, self._cells, self.E)
+        self.grid.refresh()
+
+    def cycle(self) -> None:
+        self.planes.keep_owned(self.b)
+        self._collect(self.grid.b, self._nodes, self.b)
+        self.grid.cycle()
+        self.x[:] = self.grid.x[self._nodes]
+
+    def _collect(self, whole: Floats, here: tuple[slice, ...], part: Floats) -> None:
+        whole[:] = 0
+        whole[here] = part
+        self.planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.SUM)
+
+
+class Direct:
+    """The coarsest grid, by a Cholesky factor."""
+
+    def __init__(self, element: Element, mask: Mask) -> None:
+        number, shape = np.arange(mask.size).reshape(mask.shape), cell_shape(mask)
+        corners = [
+            number[z : z + shape[0], y : y + shape[1], :, x : x + shape[2]] for z, y, x in node_offsets(element.dim)
+        ]
+        self.dofs = np.stack(corners).transpose(1, 2, 4, 0, 3).reshape(-1, len(element.K))
+        self.K, self.held = element.K, np.flatnonzero(mask)
+        self.E = np.zeros(shape, np.float32)
+        self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
+
+    def refresh(self) -> None:
+        A = np.zeros((self.b.size, self.b.size))
+        entries = self.E.astype(np.float64).reshape(-1, 1, 1) * self.K
+        np.add.at(A, (self.dofs[:, :, None], self.dofs[:, None, :]), entries)
+        A[self.held] = 0
+        A[:, self.held] = 0
+        A[self.held, self.held] = 1
+        self._factor = scipy.linalg.cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
+
+    def cycle(self) -> None:
+        b = self.b.ravel().astype(np.float64)
+        b[self.held] = 0
+        self.x[:] = scipy.linalg.cho_solve(self._factor, b, check_finite=False).reshape(self.x.shape)
+
+
+def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells: tuple[int, ...]) -> Grid:
+    """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
+
+    A coarse dof is held where its basis function does not vanish at a held dof, so that interpolation respects the
+    supports.
+
+    Args:
+        mask: held dofs of this rank's nodes, (z, y, component, x).
+        cells: of the whole grid of this depth, along x, y(, z).
+    """
+    unknowns = element.dim * math.prod(n + 1 for n in cells)
+    if planes.comm.size > 1 and (depth == planes.partition.levels or unknowns <= GATHERED):
+        return Whole(element, planes, mask, depth, cells)
+    if unknowns <= COARSEST:
+        return Direct(element, mask)
+    coarse_mask = coarsen_mask(mask, planes)
+    coarser = build(element, planes, coarse_mask, depth + 1, tuple(-(-n // 2) for n in cells))
+    return Smoothed(element, planes, mask, depth, coarser)
+
+
+def coarsen_mask(mask: Mask, planes: SharedPlanes) -> Mask:
+    """Held dofs of the next grid (collective)."""
+    for axis in AXES:
+        n = mask.shape[axis]
+        if n == 1:
+            continue
+        mask = np.moveaxis(mask, axis, 0)
+        coarse = np.zeros((n // 2 + 1, *mask.shape[1:]), dtype=bool)
+        even, odd = mask[::2], mask[1::2]
+        coarse[: len(even)] |= even
+        coarse[: len(odd)] |= odd
+        coarse[1 : len(odd) + 1] |= odd
+        mask = np.moveaxis(coarse, 0, axis)
+    counted = np.ascontiguousarray(mask, dtype=np.float32)
+    planes.sum(counted)
+    return np.asarray(counted > 0)
+
+
+def cell_shape(mask: Mask) -> Shape:
+    """Cells (z, y, x) between the nodes of a mask (z, y, component, x)."""
+    nz, ny, _, nx = mask.shape
+    return max(nz - 1, 1), ny - 1, nx - 1
+
+
+def node_shape(cells: tuple[int, ...]) -> Shape:
+    """Nodes (z, y, x) of a grid of cells along x, y(, z)."""
+    nx, ny, *nz = cells
+    return (nz[0] + 1 if nz else 1), ny + 1, nx + 1

@@ -1,0 +1,41 @@
+"""Stop conjugate gradients when the derivatives that follow from the displacement no longer change."""
+
+from __future__ import annotations
+
+import math
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.fem.voxel.cg import Operator
+from morpho.interfaces import Array
+
+EVERY = 4  #: iterations between looks
+
+
+class SensitivityWatch:
+    """Whether the strain energies of the cells changed by less than a tolerance since the last look.
+
+    After Amir, Aage & Lazarov (2014): the design needs the sensitivities, which are there long before the residual
+    is small. The change is measured in the 2-norm, over EVERY iterations.
+    """
+
+    def __init__(self, operator: Operator, u: Array, rtol: float) -> None:
+        self.operator, self.u, self.rtol = operator, u, rtol
+        self._count = 0
+        self._before, self._energy = np.zeros_like(operator.E), np.empty_like(operator.E)
+
+    def __call__(self) -> bool:
+        """To be asked once per iteration (collective)."""
+        self._count += 1
+        if self._count % EVERY:
+            return False
+        element = self.operator.element
+        element.kernels.strain_energy(self._energy, self.u, element.modes)
+        self._energy *= self.operator.E
+        self._before -= self._energy
+        sums = np.array([np.vdot(self._before, self._before), np.vdot(self._energy, self._energy)])
+        change, size = self.operator.planes.comm.allreduce(sums, MPI.SUM)
+        self._before, self._energy = self._energy, self._before
+        return math.sqrt(change) <= self.rtol * math.sqrt(size)

@@ -1,0 +1,71 @@
+"""Held displacement components of a box of equal cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.fem.supports import contradiction, floating, held_components, nothing_held
+from morpho.fem.voxel.halo import SharedPlanes
+from morpho.interfaces import Array
+from morpho.mesh.voxels import VoxelMesh
+from morpho.parallel import any_rank
+from morpho.problem.spec import Support
+
+Dofs = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Components with a prescribed value; those of shared nodes are on every rank that has the node."""
+
+    dofs: Dofs  #: sorted, into the flat nodal array (z, y, component, x) of this rank
+    values: Array  #: prescribed displacement of each
+
+
+def hold(mesh: VoxelMesh, supports: tuple[Support, ...]) -> tuple[Held, list[str], list[int]]:
+    """Held components, complaints, and the number of nodes each support holds (collective)."""
+    held = Held(np.empty(0, dtype=np.int64), np.empty(0))
+    said: list[str] = []
+    counts: list[int] = []
+    planes = SharedPlanes(mesh.comm, mesh.partition)
+    for i, support in enumerate(supports):
+        inside = mesh.nodes_in(support.region)
+        counts.append(int(mesh.comm.allreduce(np.count_nonzero(planes.owned(inside[:, :, None])))))
+        if counts[-1] == 0:
+            said.append(nothing_held(mesh, i, support.region))
+        nodes = np.flatnonzero(inside)
+        for component, value in held_components(support, mesh.dim):
+            dofs = _dofs(mesh, nodes, component)
+            earlier = held.values[np.isin(held.dofs, dofs, assume_unique=True)]
+            if any_rank(mesh.comm, bool((earlier != value).any())):
+                said.append(contradiction(i, component, value))
+            held = _with(held, dofs, value)
+    if not said:
+        said += floating(mesh, *_held_nodes(mesh, held.dofs))
+    return held, said, counts
+
+
+def _dofs(mesh: VoxelMesh, nodes: Dofs, component: int) -> Dofs:
+    """Flat indices of a component at nodes with flat indices into (z, y, x)."""
+    row, x = np.divmod(nodes, mesh.node_shape[2])
+    return np.asarray((row * mesh.dim + component) * mesh.node_shape[2] + x)
+
+
+def _with(held: Held, dofs: Dofs, value: float) -> Held:
+    """Hold more components; a later value replaces an earlier one."""
+    merged, first = np.unique(np.concatenate([dofs, held.dofs]), return_index=True)
+    return Held(merged, np.concatenate([np.full(len(dofs), value), held.values])[first])
+
+
+def _held_nodes(mesh: VoxelMesh, dofs: Dofs) -> tuple[Array, NDArray[np.bool_]]:
+    """Coordinates (nodes, 3) of the nodes with held components, and which components these are (nodes, dim)."""
+    row, x = np.divmod(dofs, mesh.node_shape[2])
+    nodes, at = np.unique(row // mesh.dim * mesh.node_shape[2] + x, return_inverse=True)
+    held = np.zeros((len(nodes), mesh.dim), dtype=bool)
+    held[at, row % mesh.dim] = True
+    steps = np.stack(np.unravel_index(nodes, mesh.node_shape)[::-1], axis=1)
+    steps[:, : mesh.dim] += mesh.low
+    return mesh.origin + mesh.spacing * steps, held

@@ -1,0 +1,96 @@
+"""How a box of cells is dealt out to the ranks: one box each, cut where coarse cells end."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from morpho.errors import InputError
+
+SMALL = 1500  #: cells of a grid that every rank may keep whole
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A process grid over a box of cells, directions in the order x, y(, z).
+
+    Every cut lies at a multiple of 2**levels cells, so that the boxes of the ranks stay nested over that many
+    coarsenings of the grid.
+    """
+
+    cells: tuple[int, ...]  #: of the whole box
+    cuts: tuple[tuple[int, ...], ...]  #: per direction 0, ..., cells[d]; one more than there are ranks along it
+    levels: int
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Ranks along each direction."""
+        return tuple(len(cut) - 1 for cut in self.cuts)
+
+    def place(self, rank: int) -> tuple[int, ...]:
+        """Position of a rank in the process grid, x fastest."""
+        position = []
+        for count in self.grid:
+            rank, at = divmod(rank, count)
+            position.append(at)
+        return tuple(position)
+
+    def rank_at(self, place: tuple[int, ...]) -> int | None:
+        """Rank at a position of the process grid, None outside."""
+        if any(not 0 <= at < count for at, count in zip(place, self.grid, strict=True)):
+            return None
+        rank = 0
+        for at, count in zip(reversed(place), reversed(self.grid), strict=True):
+            rank = rank * count + at
+        return rank
+
+    def box(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """First cell and last cell plus one of a rank, per direction."""
+        place = self.place(rank)
+        return tuple(c[p] for c, p in zip(self.cuts, place, strict=True)), tuple(
+            c[p + 1] for c, p in zip(self.cuts, place, strict=True)
+        )
+
+
+def split(cells: tuple[int, ...], ranks: int) -> Partition:
+    """The partition with the least work per rank, and among equals the one nested the deepest.
+
+    Work is the largest box, its surface, and what is large of the coarse grid that every rank keeps whole because the
+    cuts are not aligned with it: a W-cycle comes there 2**levels times.
+
+    Raises:
+        InputError: there are more ranks than the box can be cut into.
+    """
+    best: tuple[tuple[float, int], Partition] | None = None
+    for grid in _grids(ranks, len(cells)):
+        for levels in range(max(cells).bit_length()):
+            step = 2**levels
+            blocks = [math.ceil(n / step) for n in cells]
+            if any(b < p for b, p in zip(blocks, grid, strict=True)):
+                break
+            cuts = tuple(
+                tuple(min(n, step * (b * i // p)) for i in range(p + 1))
+                for n, b, p in zip(cells, blocks, grid, strict=True)
+            )
+            merit = _work(cuts, math.prod(blocks) if ranks > 1 else 0, levels), -levels
+            if best is None or merit < best[0]:
+                best = merit, Partition(cells, cuts, levels)
+    if best is None:
+        shape = " x ".join(map(str, cells))
+        raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes; use fewer ranks")
+    return best[1]
+
+
+def _work(cuts: tuple[tuple[int, ...], ...], coarse: int, levels: int) -> float:
+    edges = [max(b - a for a, b in itertools.pairwise(cut)) for cut in cuts]
+    volume = math.prod(edges)
+    surface = sum(volume / edge for edge, cut in zip(edges, cuts, strict=True) if len(cut) > 2)
+    return volume + surface + max(0, coarse - SMALL) * 2.0**levels
+
+
+def _grids(ranks: int, dim: int) -> list[tuple[int, ...]]:
+    if dim == 1:
+        return [(ranks,)]
+    divisors = [d for d in range(1, ranks + 1) if ranks % d == 0]
+    return [(d, *rest) for d in divisors for rest in _grids(ranks // d, dim - 1)]

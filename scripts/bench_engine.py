@@ -1,0 +1,316 @@
+"""Measure the voxel engine beside the assembled one: scripts/env python3 scripts/bench_engine.py [part ...]
+
+Parts, all of them by default; each runs in processes of its own, one at a time, and prints as it goes:
+
+    kernel      the operator on one core: ns per element, distance to the core's limits, dense rows, assembled product
+    sizes       design iterations at 65k to 4.2M elements on 1 and 2 ranks: iterations, seconds by part, memory
+    huge        five design iterations at 17M elements on 2 ranks
+    assembled   65k elements, 60 design iterations on 2 ranks, both engines at the same tolerance
+
+Results go to docs/bench/engine.json (parts that did not run keep theirs), the tables to docs/bench/engine.md, the plot
+to docs/images/engine.png. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "bench" / "engine.json"
+TABLES = ROOT / "docs" / "bench" / "engine.md"
+PLOT = ROOT / "docs" / "images" / "engine.png"
+
+SIZES = {65: (64, 32, 32), 524: (128, 64, 64), 1024: (160, 80, 80), 1475: (192, 96, 80), 4194: (256, 128, 128)}
+HUGE = (432, 216, 180)
+FLOPS = 195  #: of one element in kernels_3d.add_stiffness
+MATRIX_ROWS = (64, 32, 32)
+Record = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, assembled")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(json.loads(arguments.worker))
+        return
+    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "assembled": assembled}
+    if unknown := set(arguments.parts) - set(known):
+        parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for name in arguments.parts or known:
+        print(f"--- {name}", flush=True)
+        figures[name] = known[name]()
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    TABLES.write_text(tables(figures))
+    plot(figures)
+    print(TABLES.read_text())
+
+
+def kernel() -> list[Record]:
+    return [run(1, kind="kernel", cells=(128, 64, 64)), run(1, kind="kernel", cells=(192, 96, 80))]
+
+
+def sizes() -> list[Record]:
+    found = []
+    for cells in SIZES.values():
+        for ranks in (2, 1):
+            if ranks == 2 or np.prod(cells) < 2e6:
+                found.append(run(ranks, kind="design", cells=cells, radius=2.0, iterations=60))
+    return found
+
+
+def huge() -> Record:
+    return run(2, kind="design", cells=HUGE, radius=2.0, iterations=5)
+
+
+def assembled() -> list[Record]:
+    case = {"kind": "design", "cells": SIZES[65], "radius": 2.56, "iterations": 60}
+    return [run(2, engine=engine, **case) for engine in ("voxel", "assembled")]
+
+
+def run(ranks: int, **case: Any) -> Record:
+    """One case in its own processes; its record."""
+    command = ["mpirun", "-n", str(ranks), sys.executable, __file__, "--worker", json.dumps(case)]
+    shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    record = case | {"ranks": ranks} | json.loads(shown.splitlines()[-1])
+    print(json.dumps({k: v for k, v in record.items() if k != "steps"}), flush=True)
+    return record
+
+
+def work(case: Record) -> None:
+    """What runs on the ranks; the last line of rank 0 is the record."""
+    from mpi4py import MPI
+
+    sys.path.insert(0, str(ROOT))
+    record = time_kernel(**case) if case.pop("kind") == "kernel" else time_design(**case)
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(record))
+
+
+def time_design(cells: tuple[int, ...], radius: float, iterations: int, engine: str = "voxel") -> Record:
+    """Design iterations on the 2 x 1 x 1 like cantilever: volume 0.12, radius in elements, tolerance 1e-5."""
+    from mpi4py import MPI
+
+    import morpho
+    from morpho.parts import Parts
+    from morpho.result import peak_memory
+
+    size = 2 / cells[0]
+    problem = morpho.load_problem(
+        ROOT / "problems" / "cantilever_3d.yaml",
+        [
+            f"mesh.box.cells={list(cells)}",
+            f"mesh.box.size={[n * size for n in cells]}",
+            f"design.filter.radius={radius * size}",
+            f"engine={engine}",
+            "solver.rtol=1e-5",
+        ],
+    )
+    comm = MPI.COMM_WORLD
+    start = time.perf_counter()
+    with Parts(problem, comm) as parts:
+        setup = time.perf_counter() - start
+        restart, optimizer = parts.start(), parts.optimizer
+        x, state = restart.x, restart.state
+        steps = []
+        for iteration in range(1, iterations + 1):
+            laps = Laps(comm)
+            parts.enter_iteration(iteration)
+            rho, pullback = parts.design.at(iteration).apply(x)
+            laps.end("filter")
+            gradient = parts.source.estimate(rho)
+            laps.end("solve")
+            evaluation = parts.responses.evaluate(rho, gradient, pullback, lambda d: d)
+            laps.end("filter")
+            x, state = optimizer.step(x, evaluation, state)
+            laps.end("update")
+            steps.append(laps.seconds | {"its": gradient.linear_iterations, "objective": gradient.objective})
+        last = split_of_solve(parts, comm) if engine == "voxel" else {}
+        return {
+            "elements": int(np.prod(cells)),
+            "compile_and_setup": setup,
+            "its_first": steps[0]["its"],
+            "its_last": int(np.median([s["its"] for s in steps[-5:]])),
+            "mean_seconds": float(np.mean([s["solve"] + s["filter"] + s["update"] for s in steps[1:]])),
+            "settled": {k: float(np.median([s[k] for s in steps[-5:]])) for k in ("solve", "filter", "update")},
+            "objective": steps[-1]["objective"],
+            "bytes_per_element": peak_memory(comm) / float(np.prod(cells)),
+            "steps": steps,
+            **last,
+        }
+
+
+class Laps:
+    """Seconds of the parts of an iteration, the slowest rank each."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm, self.seconds = comm, {"filter": 0.0, "solve": 0.0, "update": 0.0}
+        self._last = time.perf_counter()
+
+    def end(self, part: str) -> None:
+        self.comm.Barrier()
+        now = time.perf_counter()
+        self.seconds[part] += now - self._last
+        self._last = now
+
+
+def split_of_solve(parts: Any, comm: Any) -> Record:
+    """Set-up and gradient kernels of the last design, timed alone."""
+    physics = parts.physics
+    energy = np.empty(parts.mesh.n)
+    grid = physics._cg.preconditioner
+    return {
+        "refresh_seconds": best(grid.refresh, comm),
+        "energy_seconds": best(lambda: physics._strain_energy(0, energy), comm),
+        "cycle_seconds": best(grid.cycle, comm),
+    }
+
+
+def best(call: Callable[[], Any], comm: Any = None, repeat: int = 5) -> float:
+    seconds = []
+    for _ in range(repeat + 1):
+        if comm is not None:
+            comm.Barrier()
+        start = time.perf_counter()
+        call()
+        if comm is not None:
+            comm.Barrier()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def time_kernel(cells: tuple[int, ...]) -> Record:
+    """The operator in float64 and float32, the dense row kernel, an assembled product, and the core's limits."""
+    from dense_rows import add_dense_rows, copy_rate, fma_rate
+
+    from morpho.fem.voxel import kernels_3d
+    from morpho.fem.voxel.element import mode_stiffness, stiffness
+
+    nx, ny, nz = cells
+    K = stiffness(np.ones(3), 0.3, "strain")
+    rng = np.random.default_rng(0)
+    record: Record = {"elements": nx * ny * nz}
+    for kind in (np.float64, np.float32):
+        E = rng.random((nz, ny, nx)).astype(kind)
+        u = rng.random((nz + 1, ny + 1, 3, nx + 1)).astype(kind)
+        y, m, dense = np.zeros_like(u), mode_stiffness(K).astype(kind), K.astype(kind)
+        rows, out = np.ascontiguousarray(u.transpose(2, 0, 1, 3)), np.zeros((3, nz + 1, ny + 1, nx + 1), kind)
+        kernels_3d.add_stiffness(y, u, E, m)
+        add_dense_rows(out, rows, E, dense)
+        error = np.abs(y - out.transpose(1, 2, 0, 3)).max() / np.abs(y).max()
+        seconds = best(lambda: kernels_3d.add_stiffness(y, u, E, m), repeat=15)
+        fma, copy = fma_rate(kind), copy_rate(kind)
+        touched = np.dtype(kind).itemsize * 10  # u read, y read and written, E read
+        record[np.dtype(kind).name] = {
+            "ns": seconds / E.size * 1e9,
+            "dense_ns": best(lambda: add_dense_rows(out, rows, E, dense), repeat=8) / E.size * 1e9,
+            "difference": float(error),
+            "fma_share": FLOPS * E.size / seconds / fma,
+            "copy_share": touched * E.size / seconds / copy,
+            "peak_gflops": fma / 1e9,
+            "copy_gbytes": copy / 1e9,
+        }
+    record["assembled_ns"] = time_assembled_product(MATRIX_ROWS)
+    return record
+
+
+def time_assembled_product(cells: tuple[int, ...]) -> float:
+    """ns per element of PETSc's product with the assembled matrix (three rows to a block, as the solver has it)."""
+    import morpho
+    from mpi4py import MPI
+    from morpho.parts import Parts
+
+    overrides = [f"mesh.box.cells={list(cells)}", "engine=assembled", "solver.preset=multigrid"]
+    problem = morpho.load_problem(ROOT / "problems" / "cantilever_3d.yaml", overrides)
+    with Parts(problem, MPI.COMM_SELF) as parts:
+        physics = parts.physics
+        physics.prepare()
+        physics._set(physics._E, np.ones(parts.mesh.n))
+        from dolfinx.fem import petsc
+
+        physics._A.zeroEntries()
+        petsc.assemble_matrix(physics._A, physics._a, physics.conditions)
+        physics._A.assemble()
+        x, y = physics._A.createVecs()
+        x.set(1.0)
+        seconds = best(lambda: physics._A.mult(x, y), repeat=10)
+        x.destroy()
+        y.destroy()
+        return seconds / parts.mesh.n * 1e9
+
+
+def tables(figures: Record) -> str:
+    """All results as Markdown."""
+    text = "# The voxel engine, measured\n\nMade by `scripts/env python3 scripts/bench_engine.py`.\n"
+    if "kernel" in figures:
+        text += "\n## Operator, one core\n\n"
+        text += "| elements | precision | ns/element | dense rows | ratio | assembled product | ratio "
+        text += "| of FMA peak | of copy rate |\n|---|---|---|---|---|---|---|---|---|\n"
+        for r in figures["kernel"]:
+            for kind in ("float64", "float32"):
+                k = r[kind]
+                text += f"| {r['elements']:,} | {kind} | {k['ns']:.1f} | {k['dense_ns']:.1f} "
+                text += f"| {k['dense_ns'] / k['ns']:.1f} | {r['assembled_ns']:.0f} "
+                text += f"| {r['assembled_ns'] / k['ns']:.0f} | {k['fma_share']:.0%} of {k['peak_gflops']:.0f} GFlop/s "
+                text += f"| {k['copy_share']:.0%} of {k['copy_gbytes']:.0f} GB/s |\n"
+    designs = figures.get("sizes", []) + ([figures["huge"]] if "huge" in figures else [])
+    if designs:
+        text += "\n## Design iterations, filter radius 2 elements, tolerance 1e-5\n\n"
+        text += "Iterations and seconds at the first design and at the settled, black-and-white one (median of the "
+        text += "last five).\n\n| elements | ranks | design iterations | CG its first, last | s per design iteration "
+        text += "(mean) | settled: solve | of it set-up | gradient | filter | update | bytes/element |\n"
+        text += "|---|---|---|---|---|---|---|---|---|---|---|\n"
+        for r in designs:
+            s = r["settled"]
+            text += f"| {r['elements']:,} | {r['ranks']} | {r['iterations']} | {r['its_first']}, {r['its_last']} "
+            text += f"| {r['mean_seconds']:.3g} | {s['solve']:.3g} | {r['refresh_seconds']:.3g} "
+            text += f"| {r['energy_seconds']:.3g} | {s['filter']:.3g} | {s['update']:.3g} "
+            text += f"| {r['bytes_per_element']:.0f} |\n"
+    if "assembled" in figures:
+        text += "\n## Both engines at 65,536 elements, 2 ranks, filter radius 2.56 elements, 60 design iterations\n\n"
+        text += "| engine | s per design iteration (mean) | CG iterations first, last | compliance | bytes/element |\n"
+        text += "|---|---|---|---|---|\n"
+        for r in figures["assembled"]:
+            text += f"| {r['engine']} | {r['mean_seconds']:.3g} | {r['its_first']}, {r['its_last']} "
+            text += f"| {r['objective']:.5g} | {r['bytes_per_element']:.0f} |\n"
+    return text
+
+
+def plot(figures: Record) -> None:
+    """Seconds per settled design iteration against size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if "sizes" not in figures:
+        return
+    fig, ax = plt.subplots(figsize=(6, 4), constrained_layout=True)
+    for ranks in (1, 2):
+        chosen = [r for r in figures["sizes"] if r["ranks"] == ranks]
+        x = [r["elements"] for r in chosen]
+        ax.loglog(x, [sum(r["settled"].values()) for r in chosen], "o-", label=f"voxel, {ranks} rank{'s'[: ranks - 1]}")
+    for r in figures.get("assembled", []):
+        if r["engine"] == "assembled":
+            ax.loglog(r["elements"], sum(r["settled"].values()), "s", label="assembled, GAMG, 2 ranks")
+    ax.set(xlabel="elements", ylabel="seconds per design iteration", title="Settled design, tolerance 1e-5")
+    ax.grid(True, which="both", alpha=0.3)
+    ax.legend()
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(PLOT, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
