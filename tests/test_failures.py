@@ -169,7 +169,9 @@ def test_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_disk_fills_up(rank: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    file = write_mbb(tmp_path, "gradient: {source: full_disk}", "output: {first: 0, checkpoint_every: 3}")
+    file = write_mbb(
+        tmp_path, "engine: assembled", "gradient: {source: full_disk}", "output: {first: 0, checkpoint_every: 3}"
+    )
     ended = run(2, rank, 5, "solve", file, "--output", folder, cwd=tmp_path, program=("-c", PROGRAM))
     assert ended.returncode == 3, ended.stderr
     assert said(ended) == []

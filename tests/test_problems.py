@@ -15,6 +15,8 @@ COARSE = {
     "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 817.48907),
     "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.57171368),
     "cantilever_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.2"], 23580.262, 11398.906),
+    "cantilever_3d_large": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
+    "cantilever_3d_huge": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
     "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 5918.7511, 1473.0656),
     "bracket_3d": (["mesh.refine=0"], 791.84256, 185.07238),
 }
@@ -27,7 +29,9 @@ def test_every_problem_is_here():
 @pytest.mark.parametrize("name", COARSE)
 def test_first_iterations(name):
     overrides, first, third = COARSE[name]
-    problem = morpho.load_problem(PROBLEMS / f"{name}.yaml", [*overrides, "optimizer.max_iterations=3"])
+    problem = morpho.load_problem(
+        PROBLEMS / f"{name}.yaml", [*overrides, "optimizer.max_iterations=3", "solver.rtol=1e-9"]
+    )
     steps = list(morpho.iterate(problem))
     assert [step.iteration for step in steps] == [1, 2, 3]
     assert steps[0].objective == pytest.approx(first, rel=1e-6)

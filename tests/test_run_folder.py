@@ -53,7 +53,7 @@ def test_history(folder: Path) -> None:
     assert table["iteration"].tolist() == list(range(1, ITERATIONS + 1))
     assert set(table["kind"]) == {"exact"}
     assert table["exact_solves"].tolist() == list(range(1, ITERATIONS + 1))
-    assert table["linear_iterations"].tolist() == list(range(1, ITERATIONS + 1))
+    assert (np.diff(table["linear_iterations"], prepend=0) > 0).all()
     assert table["penalty"].tolist() == [2.0] * 5 + [3.0] * (ITERATIONS - 5)
     assert table["objective"][4] < table["objective"][0]
     np.testing.assert_allclose(table["volume"], 0.5, atol=1e-9)
@@ -69,7 +69,8 @@ def test_result(folder: Path) -> None:
     assert "optimizer.max_iterations" in result["message"]
     assert result["objective"] == table["objective"][-1]
     assert result["volume"] == table["volume"][-1]
-    assert result["iterations"] == result["exact_solves"] == result["linear_iterations"] == ITERATIONS
+    assert result["iterations"] == result["exact_solves"] == ITERATIONS
+    assert result["linear_iterations"] == table["linear_iterations"][-1]
     assert (result["n_design"], result["n_dofs"], result["ranks"]) == (48, 130, 2)
     assert result["morpho_version"] == morpho.__version__
     assert 0 < result["setup_seconds"] < result["wall_seconds"]
@@ -113,7 +114,7 @@ def test_log_is_what_was_on_the_terminal(folder: Path) -> None:
         f"morpho {morpho.__version__}: beam, 2 ranks",
         "mesh: 48 quadrilateral cells of mean size 1, domain 12 x 4",
         "filter: cone, radius 1.5 = 1.50 elements",
-        "state: 130 unknowns, solver direct",
+        "state: 130 unknowns, solver voxel multigrid",
         "loads[0].forces[0]: on 1 vertex, resultant (0, -1)",
         "load case tip: weight 1, total force (0, -1)",
         "results are in runs/beam",
@@ -141,7 +142,7 @@ def test_a_new_run_replaces_the_old_one(tmp_path: Path) -> None:
     assert len(read_history(tmp_path / "run" / "history.csv")["iteration"]) == 3
     assert result_of(tmp_path / "run")["iterations"] == 3
     assert pyvista.get_reader(tmp_path / "run" / "design.pvd").time_values == [1.0, 2.0, 3.0]
-    assert len(list((tmp_path / "run" / "vtk").glob("*.pvtu"))) == 3
+    assert len(list((tmp_path / "run" / "vtk").glob("*.pvti"))) == 3
     assert (tmp_path / "run" / "log.txt").read_text().count("morpho ") == 2
     metas = [json.loads(path.read_text())["meta"] for path in (tmp_path / "run" / "checkpoint").glob("?/meta.json")]
     assert [meta["iteration"] for meta in metas] == [3]
@@ -173,6 +174,7 @@ def test_cells_in_paraview_have_their_corners_in_order(cell: str, tmp_path: Path
         loads=[{"forces": [{"region": {"plane": {"axis": "x", "at": 2}}, "total": [1] + [0] * (dim - 1)}]}],
         constraints=[{"volume_fraction": 0.5}],
         optimizer={"max_iterations": 1},
+        engine="assembled",
     )
     result = morpho.solve(problem, tmp_path, comm=MPI.COMM_SELF)
     design = pyvista.get_reader(tmp_path / "design.pvd").read()[0]

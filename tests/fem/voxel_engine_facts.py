@@ -29,12 +29,15 @@ def problem(box: dict[str, Any], engine: str, **parts: Any) -> Any:
     forces = [{"region": plane("x", right), "total": [0.1, -1.0, 0.4][:dim]}]
     weight = [{"self_weight": [0.0, -0.3, 0.2][:dim]}, {"body": [0.2, 0.0, 0.1][:dim]}]
     given = {
-        "supports": [{"region": plane("x", low[0])}, {"region": plane("y", low[1]), "fix": "y", "value": 0.02}],
+        "supports": [
+            {"region": plane("x", low[0])},
+            {"region": {"points": [[right, *low[1:]]]}, "fix": "y", "value": 0.02},
+        ],
         "loads": [{"name": "tip", "forces": forces}, {"name": "own", "weight": 0.5, "forces": weight}],
         "solver": {"rtol": 1e-11},
         "engine": engine,
     }
-    return make_problem({"box": box}, **given | parts)
+    return make_problem(**{"mesh": {"box": box}} | given | parts)
 
 
 def voxel_key(mesh: Mesh | VoxelMesh, box: dict[str, Any]) -> Array:

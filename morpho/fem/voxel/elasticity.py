@@ -117,9 +117,10 @@ class VoxelElasticity:
         assert self._cg is not None
         cg, u, supports = self._cg, self.u[i], self.supports
         self._set_load(i, rho, cg.r)
+        u.reshape(-1)[supports.dofs] = supports.values
         if self.moving:
             cg.p[:] = 0
-            cg.p.reshape(-1)[supports.dofs] = u.reshape(-1)[supports.dofs] = supports.values
+            cg.p.reshape(-1)[supports.dofs] = supports.values
             cg.q[:] = cg.r
             cg.operator.add(cg.q, cg.p, -1.0)
         else:

@@ -110,7 +110,7 @@ class Smoothed:
     """A grid with a smoother and a coarser grid."""
 
     def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, coarser: Grid) -> None:
-        nz, ny, dim, nx = mask.shape
+        nz, ny, _, nx = mask.shape
         self.element, self.planes, self.coarser = element, planes, coarser
         self.held: Dofs = np.flatnonzero(mask)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]

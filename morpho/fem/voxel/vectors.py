@@ -90,7 +90,7 @@ def add_prolonged(fine, coarse):
 @compiled
 def restrict(coarse, fine):
     """coarse = P^t fine, the transpose of the interpolation."""
-    nz, ny, nc, nx = fine.shape
+    nz, ny, nc, _ = fine.shape
     coarse[:] = 0
     for k in range(nz):
         for j in range(ny):
