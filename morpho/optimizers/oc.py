@@ -94,11 +94,12 @@ def meet_constraint(
     below = -(value + at_low) / slope  # no entry moves faster than t candidate
     above = global_max(comm, high[moving] / candidate[moving])
     t, last, tolerance = below, np.inf, 1e-14 * (at_high - at_low)
+    x_new, stretched, speed = np.empty_like(x), np.empty_like(x), weight * candidate
     for _ in range(MAX_PASSES):
-        stretched = t * candidate
-        x_new = np.clip(stretched, low, high)
-        free = stretched == x_new
-        change, slope = _sums(comm, weight @ (x_new - x), weight @ (candidate * free))
+        np.multiply(t, candidate, out=stretched)
+        np.clip(stretched, low, high, out=x_new)
+        slope = np.dot(speed, stretched == x_new)
+        change, slope = _sums(comm, weight @ np.subtract(x_new, x, out=stretched), slope)
         now = value + change
         if now < 0.0:
             below = max(below, t)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from mpi4py import MPI
 
 import numpy as np
@@ -170,3 +173,10 @@ def test_the_cycle_is_symmetric_and_positive(cells):
     assert np.linalg.eigvalsh((products + products.T) / 2).min() > 0
     scale = np.sqrt(np.outer(np.diag(products), np.diag(products)))
     np.testing.assert_allclose(products / scale, products.T / scale, atol=1e-3)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_the_cycle_does_not_depend_on_the_ranks(mpirun, ranks):
+    found = json.loads(mpirun(ranks, Path(__file__).with_name("voxel_cycle_facts.py")))
+    assert len(found) > 8
+    assert max(found.values()) < 1e-4, found

@@ -41,7 +41,7 @@ class Operator:
 
     def dot(self, a: Array, b: Array | Floats) -> float:
         """Inner product of two nodal fields, each node counted once (collective)."""
-        return float(self.planes.comm.allreduce(dot(self.planes.owned(a), self.planes.owned(b)), MPI.SUM))
+        return float(self.planes.comm.allreduce(dot(a, b, self.planes.first_owned), MPI.SUM))
 
     def norm(self, a: Array) -> float:
         """2-norm of a nodal field (collective)."""
@@ -76,8 +76,8 @@ class ConjugateGradients:
             if iteration and iteration % STRETCH == 0:
                 if residual > before_stretch / 2 and residual <= ACCEPTABLE * norm:
                     log.warning(
-                        f"the residual of the state equation stays at {residual / norm:.1e} (solver.rtol {self.rtol:g}):"
-                        " parts of the design are held by void only; going on with it"
+                        f"the residual of the state equation stays at {residual / norm:.1e} (solver.rtol is "
+                        f"{self.rtol:g}): parts of the design are held by void only; going on with it"
                     )
                     return iteration
                 before_stretch = residual

@@ -30,6 +30,12 @@ class SharedPlanes:
                 if neighbour is not None:
                     side[AXES[2 - d]] = neighbour
 
+    @property
+    def first_owned(self) -> tuple[int, int, int]:
+        """First node along z, y, x that this rank owns (local)."""
+        z, y, x = (1 if axis in self.low else 0 for axis in AXES)
+        return z, y, x
+
     def sum(self, v: NDArray) -> None:
         """Add up what the sharing ranks hold on shared nodes, in place (collective)."""
         for axis in AXES:

@@ -40,7 +40,8 @@ Mask = NDArray[np.bool_]
 Shape = tuple[int, int, int]
 
 COARSEST = 500  #: unknowns that are solved for directly
-GATHERED = 5000  #: unknowns below which every rank keeps the whole grid
+SMALL = 5000  #: unknowns of a grid that every rank keeps whole
+GATHERED = 30  #: so many times fewer than a rank has on the finest grid make a grid small, too
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
 
 #: The diagonal D of A is raised to D (1 + unevenness (c / c_eff - 1)) with c cells around a node, of which
@@ -88,6 +89,10 @@ class Grid(Protocol):
     """An approximate solver of A x = b on one grid; arrays (z, y, component, x) with shared nodes alike."""
 
     @property
+    def is_exact(self) -> bool:
+        """Whether a cycle solves the grid's equations."""
+
+    @property
     def E(self) -> Floats:
         """(z, y, x) moduli, to be set in place."""
 
@@ -109,12 +114,14 @@ class Grid(Protocol):
 class Smoothed:
     """A grid with a smoother and a coarser grid."""
 
+    is_exact = False
+
     def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, coarser: Grid) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.coarser = element, planes, coarser
         self.held: Dofs = np.flatnonzero(mask)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
-        self.visits = 1 if depth == 0 or isinstance(coarser, Direct) else 2
+        self.visits = 1 if depth == 0 or coarser.is_exact else 2
         self.E = np.zeros(cell_shape(mask), np.float32)
         self.x, self.b, self.r = (np.zeros(mask.shape, np.float32) for _ in range(3))
         self.step = np.zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32)
@@ -202,6 +209,7 @@ class Whole:
         planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
         self.grid = build(element, alone, whole, depth, cells)
+        self.is_exact = self.grid.is_exact
 
     def refresh(self) -> None:
         self._collect(self.grid.E, self._cells, self.E)
@@ -221,6 +229,8 @@ class Whole:
 
 class Direct:
     """The coarsest grid, by a Cholesky factor."""
+
+    is_exact = True
 
     def __init__(self, element: Element, mask: Mask) -> None:
         number, shape = np.arange(mask.size).reshape(mask.shape), cell_shape(mask)
@@ -258,8 +268,10 @@ def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells:
         cells: of the whole grid of this depth, along x, y(, z).
     """
     unknowns = element.dim * math.prod(n + 1 for n in cells)
-    if planes.comm.size > 1 and (depth == planes.partition.levels or unknowns <= GATHERED):
-        return Whole(element, planes, mask, depth, cells)
+    if planes.comm.size > 1:
+        small = max(SMALL, element.dim * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
+        if depth == planes.partition.levels or unknowns <= small:
+            return Whole(element, planes, mask, depth, cells)
     if unknowns <= COARSEST:
         return Direct(element, mask)
     coarse_mask = coarsen_mask(mask, planes)

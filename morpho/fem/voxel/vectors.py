@@ -169,16 +169,16 @@ def turn(p, z, beta):
 
 
 @compiled
-def dot(a, b):
-    """Sum of the products of two arrays of four axes, in double precision."""
-    nz, ny, nc, nx = a.shape
+def dot(a, b, start):
+    """Sum of the products of two arrays from the node `start` (z, y, x) on, in double precision."""
+    nz, ny, nc, _ = a.shape
     total = 0.0
-    for k in range(nz):
-        for j in range(ny):
+    for k in range(start[0], nz):
+        for j in range(start[1], ny):
             for c in range(nc):
-                first, second = a[k, j, c], b[k, j, c]
+                first, second = a[k, j, c, start[2] :], b[k, j, c, start[2] :]
                 part = 0.0
-                for i in range(nx):
+                for i in range(len(first)):
                     part += first[i] * second[i]
                 total += part
     return total
