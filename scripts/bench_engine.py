@@ -202,7 +202,8 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
     K = stiffness(np.ones(3), 0.3, "strain")
     rng = np.random.default_rng(0)
     record: Record = {"elements": nx * ny * nz}
-    for kind in (np.float64, np.float32):
+
+    def measure(kind: type) -> Record:
         E = rng.random((nz, ny, nx)).astype(kind)
         u = rng.random((nz + 1, ny + 1, 3, nx + 1)).astype(kind)
         y, m, dense = np.zeros_like(u), mode_stiffness(K).astype(kind), K.astype(kind)
@@ -213,7 +214,7 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
         seconds = best(lambda: kernels_3d.add_stiffness(y, u, E, m), repeat=15)
         fma, copy = fma_rate(kind), copy_rate(kind)
         touched = np.dtype(kind).itemsize * 10  # u read, y read and written, E read
-        record[np.dtype(kind).name] = {
+        return {
             "ns": seconds / E.size * 1e9,
             "dense_ns": best(lambda: add_dense_rows(out, rows, E, dense), repeat=8) / E.size * 1e9,
             "difference": float(error),
@@ -222,14 +223,18 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
             "peak_gflops": fma / 1e9,
             "copy_gbytes": copy / 1e9,
         }
+
+    for kind in (np.float64, np.float32):
+        record[np.dtype(kind).name] = measure(kind)
     record["assembled_ns"] = time_assembled_product(MATRIX_ROWS)
     return record
 
 
 def time_assembled_product(cells: tuple[int, ...]) -> float:
     """ns per element of PETSc's product with the assembled matrix (three rows to a block, as the solver has it)."""
-    import morpho
     from mpi4py import MPI
+
+    import morpho
     from morpho.parts import Parts
 
     overrides = [f"mesh.box.cells={list(cells)}", "engine=assembled", "solver.preset=multigrid"]

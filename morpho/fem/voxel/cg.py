@@ -91,8 +91,8 @@ class ConjugateGradients:
                 raise SolverError(
                     f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
                 )
-            advance(u, r, p, q, rz / pq, M.b)
-            residual = A.norm(r)
+            squares = advance(u, r, p, q, rz / pq, M.b, A.planes.first_owned)
+            residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
         raise SolverError(
             f"the conjugate gradients did not reach solver.rtol {self.rtol:g} in {self.max_iterations} iterations "
             f"(relative residual {residual / norm:.3g})"

@@ -151,13 +151,28 @@ def chebyshev_step(x, z, r, s, d, momentum, beta):
 
 
 @compiled
-def advance(u, r, p, q, alpha, b):
-    """One step of conjugate gradients: u += alpha p; r -= alpha q; b = r in its own precision."""
-    u, r, p, q, b = u.ravel(), r.ravel(), p.ravel(), q.ravel(), b.ravel()
-    for i in range(len(u)):
-        u[i] += alpha * p[i]
-        r[i] -= alpha * q[i]
-        b[i] = r[i]
+def advance(u, r, p, q, alpha, b, start):
+    """One step of conjugate gradients: u += alpha p; r -= alpha q; b = r in its own precision.
+
+    The sum of r r from the node `start` (z, y, x) on.
+    """
+    nz, ny, nc, nx = u.shape
+    total = 0.0
+    for k in range(nz):
+        for j in range(ny):
+            for c in range(nc):
+                u_row, r_row, p_row, q_row, b_row = u[k, j, c], r[k, j, c], p[k, j, c], q[k, j, c], b[k, j, c]
+                part = 0.0
+                for i in range(nx):
+                    u_row[i] += alpha * p_row[i]
+                    r_row[i] -= alpha * q_row[i]
+                    b_row[i] = r_row[i]
+                    part += r_row[i] * r_row[i]
+                for i in range(start[2]):
+                    part -= r_row[i] * r_row[i]
+                if k >= start[0] and j >= start[1]:
+                    total += part
+    return total
 
 
 @compiled
