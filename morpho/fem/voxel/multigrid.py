@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 from mpi4py import MPI
 
 import numpy as np
 import scipy.linalg
+from numba.typed import List
 from numpy.typing import NDArray
 
 from morpho.fem.voxel import kernels_2d, kernels_3d
+from morpho.fem.voxel.cycle import w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.vectors import (
@@ -112,7 +114,7 @@ class Grid(Protocol):
 
 
 class Smoothed:
-    """A grid with a smoother and a coarser grid."""
+    """This rank's part of a grid with a smoother, and the coarser grid; see `cycle` for the same on one rank."""
 
     is_exact = False
 
@@ -130,12 +132,7 @@ class Smoothed:
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
     def refresh(self) -> None:
-        total, squares = self.flexibility, np.empty_like(self.flexibility)
-        sum_at_nodes(total, self.E, self.element.layers)
-        sum_at_nodes(squares, self.E * self.E, self.element.layers)
-        self.planes.sum(total)
-        self.planes.sum(squares)
-        smoothing_weights(total, squares, len(self.element.K) // self.element.dim, self.element.unevenness)
+        set_flexibility(self.flexibility, self.E, self.element, self.planes)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
 
@@ -227,10 +224,48 @@ class Whole:
         self.planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.SUM)
 
 
-class Direct:
-    """The coarsest grid, by a Cholesky factor."""
+class Alone:
+    """All grids from one depth on, when this rank has the whole of them; the coarsest is solved directly."""
 
-    is_exact = True
+    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int) -> None:
+        self.element, self.planes = element, planes
+        self.grids: Any = List()
+        while mask.size > COARSEST:
+            nz, ny, _, nx = mask.shape
+            steps = STEPS[min(depth, len(STEPS) - 1)]
+            coarse = coarsen_mask(mask, planes)
+            visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
+            E = np.zeros(cell_shape(mask), np.float32)
+            x, b, r = (np.zeros(mask.shape, np.float32) for _ in range(3))
+            step = np.zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32)
+            flexibility = np.zeros((nz, ny, 1, nx), np.float32)
+            weights = np.array(WEIGHTS[steps], np.float32)
+            self.grids.append((E, x, b, r, step, flexibility, np.flatnonzero(mask), weights, visits))
+            mask, depth = coarse, depth + 1
+        self.coarsest = Direct(element, mask)
+        self.is_exact = not self.grids
+        self.modes = -element.modes.astype(np.float32)
+        self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
+        first = self.grids[0] if self.grids else (self.coarsest.E, self.coarsest.x, self.coarsest.b)
+        self.E, self.x, self.b = first[:3]
+
+    def refresh(self) -> None:
+        for i, (E, *_, flexibility, _, _, _) in enumerate(self.grids):
+            set_flexibility(flexibility, E, self.element, self.planes)
+            coarser = self.grids[i + 1][0] if i + 1 < len(self.grids) else self.coarsest.E
+            coarsen_moduli(coarser, E, self.element.layers)
+        self.coarsest.refresh()
+
+    def cycle(self) -> None:
+        if self.is_exact:
+            self.coarsest.cycle()
+        else:
+            last = self.coarsest
+            w_cycle(self.grids, self.modes, self.scale, last.inverse, last.x, last.b)
+
+
+class Direct:
+    """The coarsest grid, by its inverse."""
 
     def __init__(self, element: Element, mask: Mask) -> None:
         number, shape = np.arange(mask.size).reshape(mask.shape), cell_shape(mask)
@@ -241,20 +276,22 @@ class Direct:
         self.K, self.held = element.K, np.flatnonzero(mask)
         self.E = np.zeros(shape, np.float32)
         self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
+        self.inverse = np.zeros((mask.size, mask.size))
 
     def refresh(self) -> None:
-        A = np.zeros((self.b.size, self.b.size))
+        A = np.zeros_like(self.inverse)
         entries = self.E.astype(np.float64).reshape(-1, 1, 1) * self.K
         np.add.at(A, (self.dofs[:, :, None], self.dofs[:, None, :]), entries)
         A[self.held] = 0
         A[:, self.held] = 0
         A[self.held, self.held] = 1
-        self._factor = scipy.linalg.cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
+        factor = scipy.linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
+        half, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
+        np.matmul(half.T, half, out=self.inverse)
+        self.inverse[self.held] = 0
 
     def cycle(self) -> None:
-        b = self.b.ravel().astype(np.float64)
-        b[self.held] = 0
-        self.x[:] = scipy.linalg.cho_solve(self._factor, b, check_finite=False).reshape(self.x.shape)
+        self.x[:] = (self.inverse @ self.b.ravel().astype(np.float64)).reshape(self.x.shape)
 
 
 def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells: tuple[int, ...]) -> Grid:
@@ -267,16 +304,25 @@ def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells:
         mask: held dofs of this rank's nodes, (z, y, component, x).
         cells: of the whole grid of this depth, along x, y(, z).
     """
+    if planes.comm.size == 1:
+        return Alone(element, planes, mask, depth)
     unknowns = element.dim * math.prod(n + 1 for n in cells)
-    if planes.comm.size > 1:
-        small = max(SMALL, element.dim * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
-        if depth == planes.partition.levels or unknowns <= small:
-            return Whole(element, planes, mask, depth, cells)
-    if unknowns <= COARSEST:
-        return Direct(element, mask)
+    small = max(SMALL, element.dim * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
+    if depth == planes.partition.levels or unknowns <= small:
+        return Whole(element, planes, mask, depth, cells)
     coarse_mask = coarsen_mask(mask, planes)
     coarser = build(element, planes, coarse_mask, depth + 1, tuple(-(-n // 2) for n in cells))
     return Smoothed(element, planes, mask, depth, coarser)
+
+
+def set_flexibility(flexibility: Floats, E: Floats, element: Element, planes: SharedPlanes) -> None:
+    """The smoother's weights (z, y, 1, x): the inverse of the raised diagonal at each node (collective)."""
+    squares = np.empty_like(flexibility)
+    sum_at_nodes(flexibility, E, element.layers)
+    sum_at_nodes(squares, E * E, element.layers)
+    planes.sum(flexibility)
+    planes.sum(squares)
+    smoothing_weights(flexibility, squares, len(element.K) // element.dim, element.unevenness)
 
 
 def coarsen_mask(mask: Mask, planes: SharedPlanes) -> Mask:

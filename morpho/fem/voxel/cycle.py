@@ -1,0 +1,103 @@
+"""The W-cycle on grids that lie on one rank as a whole, in one compiled call: small grids would be over before Python
+has called their kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morpho.fem.voxel import kernels_2d, kernels_3d
+from morpho.fem.voxel.kernels_3d import compiled
+from morpho.fem.voxel.vectors import (
+    add_prolonged,
+    add_scaled_by_nodes,
+    chebyshev_step,
+    restrict,
+    scale_by_nodes,
+)
+
+add_stiffness_2d, add_stiffness_3d = kernels_2d.add_stiffness, kernels_3d.add_stiffness
+
+
+@compiled
+def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
+    """x from b on the first grid.
+
+    Args:
+        grids: from fine to coarse (E, x, b, r, step, flexibility, held, weights, visits), see `multigrid.Smoothed`.
+        modes: the negative mode stiffness.
+        scale: (component,) of the smoother's steps.
+        inverse: of the matrix of the coarsest grid.
+        coarsest_x, coarsest_b: arrays of the coarsest grid.
+    """
+    left = np.zeros(len(grids), np.int64)
+    level = 0
+    smooth(grids[0], modes, scale, True)
+    left[0] = grids[0][8]
+    while True:
+        if left[level] > 0:
+            left[level] -= 1
+            residual(grids[level], grids[level][2], grids[level][1], modes)
+            if level + 1 == len(grids):
+                restrict(coarsest_b, grids[level][3])
+                coarsest_x.ravel()[:] = (inverse @ coarsest_b.ravel().astype(np.float64)).astype(np.float32)
+                _correct(grids[level], coarsest_x, modes, scale)
+            else:
+                restrict(grids[level + 1][2], grids[level][3])
+                level += 1
+                smooth(grids[level], modes, scale, True)
+                left[level] = grids[level][8]
+        elif level > 0:
+            level -= 1
+            _correct(grids[level], grids[level + 1][1], modes, scale)
+        else:
+            return
+
+
+@compiled
+def _correct(grid, coarse, modes, scale):
+    x, held = grid[1], grid[6]
+    add_prolonged(x, coarse)
+    flat = x.ravel()
+    for i in held:
+        flat[i] = 0
+    smooth(grid, modes, scale, False)
+
+
+@compiled
+def residual(grid, base, v, modes):
+    """r = base - A v."""
+    E, _, _, r, _, _, held, _, _ = grid
+    flat, source = r.ravel(), base.ravel()
+    for i in range(len(flat)):
+        flat[i] = source[i]
+    if r.shape[2] == 3:
+        add_stiffness_3d(r, v, E, modes)
+    else:
+        add_stiffness_2d(r, v, E, modes)
+    for i in held:
+        flat[i] = 0
+
+
+@compiled
+def smooth(grid, modes, scale, from_zero):
+    """Chebyshev steps of the fourth kind on A x = b, diagonally scaled."""
+    _, x, b, r, step, flexibility, _, weights, _ = grid
+    if len(weights) == 1:
+        factor = np.float32(4 / 3) * weights[0] * scale
+        if from_zero:
+            scale_by_nodes(x, b, flexibility, factor)
+        else:
+            residual(grid, b, x, modes)
+            add_scaled_by_nodes(x, r, flexibility, factor)
+        return
+    if from_zero:
+        x[:] = 0
+        r[:] = b
+    else:
+        residual(grid, b, x, modes)
+    step[:] = 0
+    for i in range(1, len(weights) + 1):
+        momentum, factor = np.float32((2 * i - 3) / (2 * i + 1)), np.float32((8 * i - 4) / (2 * i + 1))
+        chebyshev_step(x, step, r, flexibility, factor * scale, momentum, weights[i - 1])
+        if i < len(weights):
+            residual(grid, r, step, modes)
