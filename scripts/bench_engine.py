@@ -284,7 +284,8 @@ def tables(figures: Record) -> str:
         text += "|---|---|---|---|---|---|---|---|---|---|---|\n"
         for r in designs:
             s = r["settled"]
-            text += f"| {r['elements']:,} | {r['ranks']} | {r['iterations']} | {r['its_first']}, {r['its_last']}, {r['its_cold']} "
+            text += f"| {r['elements']:,} | {r['ranks']} | {r['iterations']} "
+            text += f"| {r['its_first']}, {r['its_last']}, {r['its_cold']} "
             text += f"| {r['mean_seconds']:.3g} | {s['solve']:.3g} | {r['refresh_seconds']:.3g} "
             text += f"| {r['energy_seconds']:.3g} | {s['filter']:.3g} | {s['update']:.3g} "
             text += f"| {r['bytes_per_element']:.0f} |\n"

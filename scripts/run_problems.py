@@ -1,6 +1,7 @@
 """Run the ready problems and print the table of the README: scripts/env python3 scripts/run_problems.py [NAME...]
 
-Every run writes its folder below runs/; seconds are wall-clock for the whole run, set-up and output included.
+Those called _large and _huge run only by name. Every run writes its folder below runs/; seconds are wall-clock for the
+whole run, set-up and output included.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     files = sorted((ROOT / "problems").glob("*.yaml"))
-    names = arguments.names or [file.stem for file in files]
+    names = arguments.names or [file.stem for file in files if not file.stem.endswith(("_large", "_huge"))]
     print(HEADER, flush=True)
     for name in names:
         folder = Path("runs") / name

@@ -10,6 +10,7 @@ import numpy as np
 
 from morpho.errors import SolverError
 from morpho.interfaces import Array, Evaluation
+from morpho.optimizers.separable import minimise
 
 ALBEFA = 0.1  #: x keeps this share of its distance to the asymptotes
 NEAREST, FARTHEST = 0.01, 10.0  #: distance of the asymptotes from x, in units of upper - lower
@@ -20,7 +21,6 @@ TOLERANCE = 1e-11  #: on the optimality conditions, relative to the constraints
 GROWTH = 10.0  #: a multiplier above 1 grows at most by this factor in one iteration
 CENTRAL = 1e3  #: the slacks stay within this factor of barrier / multiplier
 MAX_ITERATIONS = 200
-CHUNK = 8192  #: entries handled at a time, so that temporaries stay in cache
 
 
 @dataclass(frozen=True)
@@ -172,13 +172,25 @@ class Subproblem:
         )
 
     def at(self, comm: MPI.Comm, multipliers: Array) -> DualPoint:
-        """Minimise the Lagrangian at multipliers (m,) (collective, one reduction)."""
+        """Minimise the Lagrangian at multipliers (m,) (collective, one reduction).
+
+        Source: Svanberg (1987), the dual of the subproblem; Aage & Lazarov (2013).
+        """
         m = multipliers.size
         x, total = np.empty_like(self.x), np.zeros(m + m * m)
-        for start in range(0, x.size, CHUNK):
-            part = slice(start, start + CHUNK)
-            x[part], increase, curvature = self._minimise(part, multipliers)
-            total += np.concatenate([increase, curvature.ravel()])
+        minimise(
+            x,
+            self.x,
+            self.low,
+            self.upp,
+            self.alpha,
+            self.beta,
+            self.p,
+            self.q,
+            multipliers,
+            total[:m],
+            total[m:].reshape(m, m),
+        )
         comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
         violation = np.maximum(0.0, multipliers - ELASTIC_C) / ELASTIC_D
         return DualPoint(
@@ -186,27 +198,6 @@ class Subproblem:
             gradient=self.values + total[:m] - violation,
             curvature=total[m:].reshape(m, m) + np.diag((multipliers > ELASTIC_C) / ELASTIC_D),
         )
-
-    def _minimise(self, part: slice, multipliers: Array) -> tuple[Array, Array, Array]:
-        """Return x on part, and its share of the constraints' increase (m,) and the curvature (m, m) (local).
-
-        Source: Svanberg (1987), the dual of the subproblem; Aage & Lazarov (2013).
-        """
-        low, upp, old = self.low[part], self.upp[part], self.x[part]
-        p, q = self.p[1:, part], self.q[1:, part]
-        p_sum = self.p[0, part] + multipliers @ p
-        q_sum = self.q[0, part] + multipliers @ q
-        root_p, root_q = np.sqrt(p_sum), np.sqrt(q_sum)
-        stationary = (root_p * low + root_q * upp) / (root_p + root_q)
-        x = np.clip(stationary, self.alpha[part], self.beta[part])
-
-        to_upp, to_low, change = 1.0 / (upp - x), 1.0 / (x - low), x - old
-        to_upp2, to_low2 = to_upp * to_upp, to_low * to_low
-        slopes = p * to_upp2 - q * to_low2
-        flexibility = np.where(x == stationary, 0.5 / (p_sum * to_upp2 * to_upp + q_sum * to_low2 * to_low), 0.0)
-        # Written so that the values at the old x need not be subtracted: nothing cancels.
-        increase = p @ (change * to_upp / (upp - old)) - q @ (change * to_low / (old - low))
-        return x, increase, (slopes * flexibility) @ slopes.T
 
 
 def solve_dual(comm: MPI.Comm, subproblem: Subproblem) -> tuple[Array, Array]:

@@ -236,7 +236,11 @@ class Alone:
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
             E = np.zeros(cell_shape(mask), np.float32)
-            x, b, r = (np.zeros(mask.shape, np.float32) for _ in range(3))
+            x, b, r = (
+                np.zeros(mask.shape, np.float32),
+                np.zeros(mask.shape, np.float32),
+                np.zeros(mask.shape, np.float32),
+            )
             step = np.zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32)
             flexibility = np.zeros((nz, ny, 1, nx), np.float32)
             weights = np.array(WEIGHTS[steps], np.float32)
@@ -246,7 +250,8 @@ class Alone:
         self.is_exact = not self.grids
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
-        first = self.grids[0] if self.grids else (self.coarsest.E, self.coarsest.x, self.coarsest.b)
+        last = self.coarsest
+        first: tuple[Floats, ...] = (last.E, last.x, last.b) if self.is_exact else self.grids[0]
         self.E, self.x, self.b = first[:3]
 
     def refresh(self) -> None:
