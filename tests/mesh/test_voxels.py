@@ -12,7 +12,7 @@ from helpers import make_mesh
 from voxel_boxes import BOXES, make_voxels, node_numbers, random_region, regions, voxel_node_numbers
 
 from morpho.errors import InputError
-from morpho.mesh.partition import split
+from morpho.mesh.partition import Partition, split
 from morpho.mesh.select import select
 from morpho.problem.regions import Region
 
@@ -178,7 +178,7 @@ def test_the_boxes_stay_nested_when_the_grid_is_coarsened(cells, ranks):
 
 
 def test_outside_of_the_process_grid_there_is_no_rank():
-    partition = split((8, 8, 8), 8)
+    partition = Partition((8, 8, 8), ((0, 4, 8),) * 3, levels=2)
     assert partition.grid == (2, 2, 2)
     assert partition.rank_at((-1, 0, 0)) is None
     assert partition.rank_at((0, 2, 0)) is None
