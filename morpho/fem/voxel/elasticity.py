@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from pathlib import Path
+from types import ModuleType
 
 from mpi4py import MPI
 
@@ -23,6 +26,8 @@ from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
 from morpho.problem.spec import Problem
+
+log = logging.getLogger("morpho")
 
 
 class VoxelElasticity:
@@ -67,6 +72,8 @@ class VoxelElasticity:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
         if self._cg is not None:
             return
+        if not _is_compiled(self.element.kernels):
+            log.info("the first run on a machine compiles the kernels of the voxel engine: about 20 s, once")
         self.u = [np.zeros(self.shape) for _ in self.cases]
         mask = np.zeros(self.shape, dtype=bool)
         mask.reshape(-1)[self.supports.dofs] = True
@@ -191,3 +198,10 @@ class VoxelElasticity:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_compiled(kernels: ModuleType) -> bool:
+    """Whether numba has kept the kernels of an earlier run beside their source (local)."""
+    assert kernels.__file__ is not None
+    source = Path(kernels.__file__)
+    return any(source.with_name("__pycache__").glob(f"{source.stem}.*.nbi"))
