@@ -146,6 +146,11 @@ def test_not_converging_is_an_error():
         parts.physics.solve(smooth_density(BOXES["even"]))
 
 
+def test_densities_that_are_no_numbers_are_an_error():
+    with Parts(problem(BOXES["even"], "voxel"), MPI.COMM_SELF) as parts, pytest.raises(SolverError):
+        parts.physics.solve(np.full(parts.mesh.n, np.nan))
+
+
 @pytest.mark.parametrize(
     ("change", "engine"),
     [

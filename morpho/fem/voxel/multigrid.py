@@ -19,6 +19,7 @@ import scipy.linalg
 from numba.typed import List
 from numpy.typing import NDArray
 
+from morpho.errors import SolverError
 from morpho.fem.voxel import kernels_2d, kernels_3d
 from morpho.fem.voxel.cycle import w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
@@ -290,7 +291,10 @@ class Direct:
         A[self.held] = 0
         A[:, self.held] = 0
         A[self.held, self.held] = 1
-        factor = scipy.linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
+        try:
+            factor = scipy.linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
+        except scipy.linalg.LinAlgError:
+            raise SolverError("the stiffness is not positive definite; check the densities and the supports") from None
         half, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
         np.matmul(half.T, half, out=self.inverse)
         self.inverse[self.held] = 0
