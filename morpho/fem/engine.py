@@ -28,6 +28,8 @@ def uses_voxels(problem: Problem) -> bool:
 
 def complaints(problem: Problem) -> list[str]:
     """What is wrong with the choice of the engine (local)."""
-    if problem.engine != "voxel":
-        return []
-    return [f"engine: the voxel engine cannot be used: {reason}" for reason in obstacles(problem)]
+    if problem.engine == "voxel":
+        return [f"engine: the voxel engine cannot be used: {reason}" for reason in obstacles(problem)]
+    if problem.solver.stop == "sensitivity" and not uses_voxels(problem):
+        return ["solver.stop: the assembled engine stops on the residual only; leave it out, or use engine: voxel"]
+    return []

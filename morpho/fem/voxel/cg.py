@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,6 @@ from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
 from morpho.fem.voxel.vectors import advance, dot, turn
 from morpho.interfaces import Array
-
-log = logging.getLogger("morpho")
-
-STRETCH = 100  #: iterations in which the residual should at least halve
-ACCEPTABLE = 1e-4  #: relative residual that will do if it does not
 
 
 @dataclass
@@ -60,8 +54,7 @@ class ConjugateGradients:
     def solve(self, u: Array, norm: float, settled: Callable[[], bool] | None = None) -> int:
         """Improve u until |r| <= rtol norm, or until `settled`; the number of iterations (collective).
 
-        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough. Solid islands
-        that only void holds can keep a small residual from falling further; that is accepted, with a warning.
+        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough.
 
         Raises:
             SolverError: it broke down, or took more than max_iterations.
@@ -69,18 +62,10 @@ class ConjugateGradients:
         A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
         M.b[:] = r
         rz = 0.0
-        residual = before_stretch = A.norm(r)
+        residual = A.norm(r)
         for iteration in range(self.max_iterations + 1):
             if residual <= self.rtol * norm or (iteration and settled is not None and settled()):
                 return iteration
-            if iteration and iteration % STRETCH == 0:
-                if residual > before_stretch / 2 and residual <= ACCEPTABLE * norm:
-                    log.warning(
-                        f"the residual of the state equation stays at {residual / norm:.1e} (solver.rtol is "
-                        f"{self.rtol:g}): parts of the design are held by void only; going on with it"
-                    )
-                    return iteration
-                before_stretch = residual
             M.cycle()
             rz, before = A.dot(r, M.x), rz
             turn(p, M.x, rz / before if iteration else 0.0)

@@ -31,6 +31,7 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
     """
     left = np.zeros(len(grids), np.int64)
     level = 0
+    _hold(grids[0][2], grids[0][6])
     smooth(grids[0], modes, scale, True)
     left[0] = grids[0][8]
     while True:
@@ -44,6 +45,7 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
             else:
                 restrict(grids[level + 1][2], grids[level][3])
                 level += 1
+                _hold(grids[level][2], grids[level][6])
                 smooth(grids[level], modes, scale, True)
                 left[level] = grids[level][8]
         elif level > 0:
@@ -55,12 +57,16 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
 
 @compiled
 def _correct(grid, coarse, modes, scale):
-    x, held = grid[1], grid[6]
-    add_prolonged(x, coarse)
-    flat = x.ravel()
+    add_prolonged(grid[1], coarse)
+    _hold(grid[1], grid[6])
+    smooth(grid, modes, scale, False)
+
+
+@compiled
+def _hold(v, held):
+    flat = v.ravel()
     for i in held:
         flat[i] = 0
-    smooth(grid, modes, scale, False)
 
 
 @compiled
@@ -74,8 +80,7 @@ def residual(grid, base, v, modes):
         add_stiffness_3d(r, v, E, modes)
     else:
         add_stiffness_2d(r, v, E, modes)
-    for i in held:
-        flat[i] = 0
+    _hold(r, held)
 
 
 @compiled

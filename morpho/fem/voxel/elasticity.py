@@ -73,7 +73,7 @@ class VoxelElasticity:
         if self._cg is not None:
             return
         if not _is_compiled(self.element.kernels):
-            log.info("the first run on a machine compiles the kernels of the voxel engine: about 20 s, once")
+            log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
         self.u = [np.zeros(self.shape) for _ in self.cases]
         mask = np.zeros(self.shape, dtype=bool)
         mask.reshape(-1)[self.supports.dofs] = True
@@ -92,7 +92,7 @@ class VoxelElasticity:
         assert self._cg is not None
         operator, grid = self._cg.operator, self._cg.preconditioner
         operator.E.reshape(-1)[:] = self.material.stiffness(rho)
-        grid.E[:] = operator.E
+        np.divide(operator.E, self.material.E, out=grid.E, casting="same_kind")
         grid.refresh()
         stiffness, slope = operator.E.reshape(-1), self.material.derivative(rho)
         shape = (len(self.cases), self.mesh.n)
@@ -134,6 +134,9 @@ class VoxelElasticity:
             cg.q[:] = cg.r
             cg.q.reshape(-1)[supports.dofs] = 0
         norm = cg.operator.norm(cg.q)
+        if norm == 0:
+            u[:] = 0
+            return 0
         cg.operator.add(cg.r, u, -1.0)
         watch = None
         if self._settings.stop == "sensitivity":

@@ -138,6 +138,7 @@ class Smoothed:
         self.coarser.refresh()
 
     def cycle(self) -> None:
+        self._hold(self.b)
         self._smooth(from_zero=True)
         for _ in range(self.visits):
             self._residual()
