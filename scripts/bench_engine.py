@@ -5,6 +5,7 @@ Parts, all of them by default; each runs in processes of its own, one at a time,
     kernel      the operator on one core: ns per element, distance to the core's limits, dense rows, assembled product
     sizes       design iterations at 65k to 4.2M elements on 1 and 2 ranks: iterations, seconds by part, memory
     huge        five design iterations at 17M elements on 2 ranks
+    mma         ten design iterations at 524k elements on 1 rank with MMA instead of OC
     assembled   65k elements, 60 design iterations on 2 ranks, both engines at the same tolerance
 
 Results go to docs/bench/engine.json (parts that did not run keep theirs), the tables to docs/bench/engine.md, the plot
@@ -38,13 +39,13 @@ Record = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, assembled")
+    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, mma, assembled")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(json.loads(arguments.worker))
         return
-    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "assembled": assembled}
+    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "mma": mma, "assembled": assembled}
     if unknown := set(arguments.parts) - set(known):
         parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
@@ -76,6 +77,10 @@ def huge() -> Record:
     return run(2, kind="design", cells=HUGE, radius=2.0, iterations=5)
 
 
+def mma() -> Record:
+    return run(1, kind="design", cells=SIZES[524], radius=2.0, iterations=10, optimizer="mma")
+
+
 def assembled() -> list[Record]:
     case = {"kind": "design", "cells": SIZES[65], "radius": 2.56, "iterations": 60}
     return [run(2, engine=engine, **case) for engine in ("voxel", "assembled")]
@@ -100,7 +105,9 @@ def work(case: Record) -> None:
         print(json.dumps(record))
 
 
-def time_design(cells: tuple[int, ...], radius: float, iterations: int, engine: str = "voxel") -> Record:
+def time_design(
+    cells: tuple[int, ...], radius: float, iterations: int, engine: str = "voxel", optimizer: str = "oc"
+) -> Record:
     """Design iterations on the 2 x 1 x 1 like cantilever: volume 0.12, radius in elements, tolerance 1e-5."""
     from mpi4py import MPI
 
@@ -116,6 +123,7 @@ def time_design(cells: tuple[int, ...], radius: float, iterations: int, engine: 
             f"mesh.box.size={[n * size for n in cells]}",
             f"design.filter.radius={radius * size}",
             f"engine={engine}",
+            f"optimizer.kind={optimizer}",
             "solver.rtol=1e-5",
         ],
     )
@@ -123,7 +131,7 @@ def time_design(cells: tuple[int, ...], radius: float, iterations: int, engine: 
     start = time.perf_counter()
     with Parts(problem, comm) as parts:
         setup = time.perf_counter() - start
-        restart, optimizer = parts.start(), parts.optimizer
+        restart = parts.start()
         x, state = restart.x, restart.state
         steps = []
         for iteration in range(1, iterations + 1):
@@ -135,7 +143,7 @@ def time_design(cells: tuple[int, ...], radius: float, iterations: int, engine: 
             laps.end("solve")
             evaluation = parts.responses.evaluate(rho, gradient, pullback, lambda d: d)
             laps.end("filter")
-            x, state = optimizer.step(x, evaluation, state)
+            x, state = parts.optimizer.step(x, evaluation, state)
             laps.end("update")
             steps.append(laps.seconds | {"its": gradient.linear_iterations, "objective": gradient.objective})
         last = split_of_solve(parts, comm, rho) if engine == "voxel" else {}
@@ -289,6 +297,12 @@ def tables(figures: Record) -> str:
             text += f"| {r['mean_seconds']:.3g} | {s['solve']:.3g} | {r['refresh_seconds']:.3g} "
             text += f"| {r['energy_seconds']:.3g} | {s['filter']:.3g} | {s['update']:.3g} "
             text += f"| {r['bytes_per_element']:.0f} |\n"
+    if "mma" in figures:
+        r = figures["mma"]
+        text += (
+            f"\nWith MMA instead of OC the update takes {r['settled']['update']:.2g} s at {r['elements']:,} elements "
+        )
+        text += "on 1 rank.\n"
     if "assembled" in figures:
         text += "\n## Both engines at 65,536 elements, 2 ranks, filter radius 2.56 elements, 60 design iterations\n\n"
         text += "| engine | s per design iteration (mean) | CG iterations first, last | compliance | bytes/element |\n"

@@ -67,6 +67,7 @@ class VoxelElasticity:
         spacing = mesh.spacing[: mesh.dim]
         self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
         self._cg: ConjugateGradients | None = None
+        self._watch: SensitivityWatch | None = None
 
     def prepare(self) -> None:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
@@ -80,6 +81,8 @@ class VoxelElasticity:
         grid = build(self.element, self.planes, mask, 0, self.mesh.cells)
         operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs)
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
+        if self._settings.stop == "sensitivity":
+            self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
 
     def solve(self, rho: Array) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
@@ -138,10 +141,7 @@ class VoxelElasticity:
             u[:] = 0
             return 0
         cg.operator.add(cg.r, u, -1.0)
-        watch = None
-        if self._settings.stop == "sensitivity":
-            watch = SensitivityWatch(cg.operator, u, self._settings.sensitivity_rtol)
-        return cg.solve(u, norm, watch)
+        return cg.solve(u, norm, self._watch.begin(u) if self._watch else None)
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""

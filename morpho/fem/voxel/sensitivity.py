@@ -21,10 +21,15 @@ class SensitivityWatch:
     is small. The change is measured in the 2-norm, over EVERY iterations.
     """
 
-    def __init__(self, operator: Operator, u: Array, rtol: float) -> None:
-        self.operator, self.u, self.rtol = operator, u, rtol
-        self._count = 0
-        self._before, self._energy = np.zeros_like(operator.E), np.empty_like(operator.E)
+    def __init__(self, operator: Operator, rtol: float) -> None:
+        self.operator, self.rtol = operator, rtol
+        self._before, self._energy = np.empty_like(operator.E), np.empty_like(operator.E)
+
+    def begin(self, u: Array) -> SensitivityWatch:
+        """Watch a new solve that improves u (local)."""
+        self.u, self._count = u, 0
+        self._before[:] = 0
+        return self
 
     def __call__(self) -> bool:
         """To be asked once per iteration (collective)."""
