@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -40,15 +41,19 @@ class Gradient:
     linear_iterations: int
     seconds: float
     error: float | None = None  #: relative error this source expects, None if unknown
+    energy: Array | None = None  #: (k, n) strain energy of each cell at unit stiffness, times two, if it is known
+    coarse_iterations: int = 0  #: linear iterations on blocks of cells
 
     @property
     def objective(self) -> float:
         """Weighted compliance."""
         return float(self.weights @ self.cases)
 
-    @property
+    @cached_property
     def d_objective(self) -> Array:
         """(n,) derivative of the weighted compliance with respect to rho."""
+        if len(self.weights) == 1 and self.weights[0] == 1.0:
+            return self.d_cases[0]
         return np.asarray(self.weights @ self.d_cases)
 
 

@@ -17,7 +17,7 @@ from morpho.fem import engine
 from morpho.fem.assembled import Elasticity
 from morpho.fem.material import make_material
 from morpho.fem.voxel.elasticity import VoxelElasticity
-from morpho.gradients import registry
+from morpho.gradients import Supervisor, Tools, registry
 from morpho.interfaces import Array, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.optimizers import MMA, OC
@@ -52,7 +52,8 @@ class Parts:
 
     def __init__(self, problem: Problem, comm: MPI.Comm) -> None:
         self.problem, self.comm = problem, comm
-        raise_together(comm, check_consistency(problem) + engine.complaints(problem))
+        said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
+        raise_together(comm, said or _block_complaints(problem))
         with ExitStack() as opened:
             if gc.isenabled() and comm.size > 1:
                 gc.disable()
@@ -62,12 +63,29 @@ class Parts:
             self.design = opened.enter_context(Design(self.mesh, problem))
             self.responses = Responses(self.mesh, problem)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
-            raise_together(comm, said + registry.complaints(problem.gradient.source))
+            raise_together(comm, said)
             self.physics.prepare()
-            self.source: GradientSource = gradients.create(problem.gradient.source, self.physics)
+            self.supervisor = self._supervised()
             self._opened = opened.pop_all()
         rule = problem.optimizer
         self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
+
+    @property
+    def source(self) -> GradientSource:
+        """The gradient source of the problem."""
+        return self.supervisor.source
+
+    def _supervised(self) -> Supervisor:
+        """The source with what the supervisor needs beside it (collective)."""
+        problem, name = self.problem, self.problem.gradient.source
+        tools = Tools(self.physics, problem.gradient)
+        source = gradients.create(name, self.physics, tools)
+        rival, improve = None, None
+        if registry.uses_blocks(name):
+            improve = tools.two_scale.improve
+            rival = gradients.create("secant", self.physics, tools) if name != "secant" else None
+        guard = problem.objective.kind == "compliance"
+        return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, improve, guard)
 
     def start(self) -> Restart:
         """Before the first iteration (local)."""
@@ -98,11 +116,27 @@ class Parts:
         self._opened.close()
 
 
+def _block_complaints(problem: Problem) -> list[str]:
+    """Why there are no blocks for a source that needs them (local)."""
+    if not registry.uses_blocks(problem.gradient.source) or engine.uses_voxels(problem):
+        return []
+    said, levels = [], problem.gradient.block.bit_length() - 1
+    if problem.mesh.refine < levels:
+        said.append(
+            f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
+            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; refine, and take a coarser mesh file"
+        )
+    if problem.solver.degree != 1:
+        said.append(f"solver.degree: {problem.gradient.source} has degree 1 only")
+    return said
+
+
 def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, Elasticity | VoxelElasticity]:
     """The mesh and the engine that the problem asks for (collective)."""
     if engine.uses_voxels(problem):
         assert problem.mesh.box is not None
-        grid = voxel_mesh(problem.mesh.box, problem.mesh.refine, comm)
+        block = problem.gradient.block if registry.uses_blocks(problem.gradient.source) else 1
+        grid = voxel_mesh(problem.mesh.box, problem.mesh.refine, comm, block)
         return grid, VoxelElasticity(grid, problem)
     mesh = build_mesh(problem.mesh, comm)
     raise_together(comm, check_dimension(problem, mesh.dim))

@@ -41,7 +41,7 @@ class Progress:
         text = (
             f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
             f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "
-            f"linear its {step.gradient.linear_iterations}, {step.gradient.kind}, {step.seconds:.2f} s"
+            f"linear its {step.gradient.linear_iterations}, {step.advice.how}, {step.seconds:.2f} s"
         )
         log.info(text)
         if self._bar is not None:

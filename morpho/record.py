@@ -144,7 +144,14 @@ class Recorder:
                 linear_iterations=step.linear_iterations,
                 seconds=step.seconds,
                 max_constraint=step.max_constraint,
-                move_limit=self.parts.problem.optimizer.move_limit,
+                move_limit=step.advice.move_limit,
+                step=step.advice.how,
+                since=step.advice.since,
+                error=step.advice.error,
+                secant_error=step.advice.rival_error,
+                gap=step.advice.gap,
+                coarse_iterations=step.gradient.coarse_iterations,
+                rollback=int(step.advice.rollback),
                 **parameters,
             )
         )
@@ -201,7 +208,10 @@ class Recorder:
         fields = {"x": restart.x} | {f"optimizer_{name}": values for name, values in arrays.items()}
         for i in range(len(self.parts.physics.cases)):
             fields[f"u_{i}"] = self.parts.physics.displacement(i)
+        source_arrays, source_values = self.parts.supervisor.save()
+        fields |= {f"gradient_{name}": values for name, values in source_arrays.items()}
         meta = {
+            "gradient": {"source": self.parts.problem.gradient.source, "values": source_values},
             "iteration": restart.iteration,
             "optimizer": scalars,
             "objectives": list(restart.objectives),
@@ -220,13 +230,17 @@ def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:
     mesh = parts.mesh
     arrays, meta = checkpoint.load(folder, mesh.comm, mesh.key, mesh.n_global)
     fresh = parts.optimizer.init(arrays["x"], 0.0, 1.0)
-    own = {k.removeprefix("optimizer_"): v for k, v in arrays.items() if k.startswith("optimizer_")}
+    evolved = {k.removeprefix("optimizer_"): v for k, v in arrays.items() if k.startswith("optimizer_")}
     for i in range(len(parts.physics.cases)):
         parts.physics.set_displacement(i, arrays[f"u_{i}"])
+    saved = meta.get("gradient", {})
+    if saved.get("source") == parts.problem.gradient.source:
+        own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}
+        parts.supervisor.restore(own, saved["values"])
     restart = Restart(
         iteration=meta["iteration"],
         x=arrays["x"],
-        state=restore_state(fresh, own, meta["optimizer"]),
+        state=restore_state(fresh, evolved, meta["optimizer"]),
         objectives=tuple(meta["objectives"]),
         exact_solves=meta["exact_solves"],
         linear_iterations=meta["linear_iterations"],

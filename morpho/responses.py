@@ -22,6 +22,8 @@ class Responses:
         self.complaints: list[str] = []
         self.cases = [case.name for case in problem.loads]
         self._shares: list[Array | None] = []  # d volume fraction / d rho of each volume constraint
+        #: d constraint / d x of each volume constraint, where it is the same at every design
+        self._pulled: dict[int, Array] = {}
         for i, constraint in enumerate(problem.constraints):
             volume = isinstance(constraint, VolumeConstraint)
             self._shares.append(self._share(i, constraint) if volume else None)  # type: ignore[arg-type]
@@ -41,13 +43,18 @@ class Responses:
 
     def volume_fraction(self, rho: Array) -> float:
         """Share of the mesh that is solid (collective)."""
-        return global_dot(self.mesh.comm, self.mesh.volumes, rho) / self.mesh.total_volume
+        return self.volume_and_greyness(rho)[0]
 
-    def greyness(self, rho: Array) -> float:
-        """Measure of non-discreteness, mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
-        return global_dot(self.mesh.comm, self.mesh.volumes, 4 * rho * (1 - rho)) / self.mesh.total_volume
+    def volume_and_greyness(self, rho: Array) -> tuple[float, float]:
+        """Share of the mesh that is solid, and the mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
+        volumes = self.mesh.volumes
+        sums = np.array([np.einsum("i,i", volumes, rho), np.einsum("i,i,i", volumes, rho, rho)])
+        volume, square = self.mesh.comm.allreduce(sums) / self.mesh.total_volume
+        return float(volume), float(4 * (volume - square))
 
-    def evaluate(self, rho: Array, gradient: Gradient, pullback: Pullback, smooth: Pullback) -> Evaluation:
+    def evaluate(
+        self, rho: Array, gradient: Gradient, pullback: Pullback, smooth: Pullback, linear: bool = False
+    ) -> Evaluation:
         """Values and derivatives with respect to x (collective).
 
         Args:
@@ -55,6 +62,7 @@ class Responses:
             gradient: compliance at rho.
             pullback: from d/d rho to d/d x.
             smooth: sensitivity filter, applied to compliance derivatives only.
+            linear: whether the pullback is the same at every design.
         """
         if self.problem.objective.kind == "volume":
             objective = self.volume_fraction(rho)
@@ -62,17 +70,23 @@ class Responses:
         else:
             objective, d_objective = gradient.objective, smooth(pullback(gradient.d_objective))
         values, derivatives = [], []
-        for constraint, share in zip(self.problem.constraints, self._shares, strict=True):
+        for i, (constraint, share) in enumerate(zip(self.problem.constraints, self._shares, strict=True)):
             if share is not None:
                 assert isinstance(constraint, VolumeConstraint)
                 values.append(global_dot(self.mesh.comm, share, rho) / constraint.volume_fraction - 1)
-                derivatives.append(pullback(np.asarray(share / constraint.volume_fraction)))
+                pulled = self._pulled.get(i)
+                if pulled is None:
+                    pulled = pullback(np.asarray(share / constraint.volume_fraction))
+                if linear:
+                    self._pulled[i] = pulled
+                derivatives.append(pulled)
             else:
                 assert isinstance(constraint, ComplianceConstraint)
                 value, derivative = self._compliance(constraint, gradient)
                 values.append(value / constraint.max - 1)
                 derivatives.append(smooth(pullback(np.asarray(derivative / constraint.max))))
-        return Evaluation(objective, d_objective, np.array(values), np.array(derivatives))
+        stacked = derivatives[0][None] if len(derivatives) == 1 else np.array(derivatives)
+        return Evaluation(objective, d_objective, np.array(values), stacked)
 
     def _compliance(self, constraint: ComplianceConstraint, gradient: Gradient) -> tuple[float, Array]:
         if constraint.case is None:

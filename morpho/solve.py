@@ -14,6 +14,7 @@ import numpy as np
 
 from morpho.errors import NotFiniteError, SolverError, StorageError
 from morpho.gradients.exact import Exact
+from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
 from morpho.parallel import global_max
@@ -39,6 +40,7 @@ class Step:
     change: float  #: largest change of a design variable by the update
     seconds: float
     status: Status | None  #: why the run ends here, None if it goes on
+    advice: Advice  #: how the gradient came about
     restart: Restart  #: where the next iteration starts
 
     @property
@@ -96,16 +98,24 @@ def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -
 def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterator[Step]:
     """Design map, gradient, optimizer, again and again, until a step carries a status (collective)."""
     rule = parts.problem.optimizer
+    anchor = restart
     while True:
         start = time.perf_counter()
         iteration, x = restart.iteration + 1, restart.x
         stage_is_new = parts.enter_iteration(iteration)
         rho, pullback = parts.design.at(iteration).apply(x)
-        gradient = parts.source.estimate(rho)
-        evaluation = parts.responses.evaluate(rho, gradient, pullback, partial(parts.design.smooth, x))
+        advice = parts.supervisor.advise(iteration, rho, stage_is_new)
+        if advice.rollback:
+            x, restart = anchor.x, replace(restart, state=anchor.state)
+            rho, pullback = parts.design.at(iteration).apply(x)
+        elif advice.how in ("exact", "correction"):
+            anchor = restart
+        gradient = advice.gradient
+        smooth = partial(parts.design.smooth, x)
+        evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear)
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
-        x_next, state = parts.optimizer.step(x, evaluation, restart.state)
+        x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, restart.state)
         change = global_max(parts.comm, np.abs(x_next - x))
         worst = float(np.max(evaluation.constraints))
         earlier = () if stage_is_new else restart.objectives
@@ -121,22 +131,24 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         if interrupt.requested():
             status = Status.INTERRUPTED
         elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst):
-            status = Status.CONVERGED
+            status = Status.CONVERGED if parts.supervisor.confirms(gradient) else None
         elif iteration >= rule.max_iterations:
             status = Status.ITERATION_LIMIT
+        volume, greyness = parts.responses.volume_and_greyness(rho)
         yield Step(
             iteration=iteration,
             objective=evaluation.objective,
             gradient=gradient,
             x=x,
             rho=rho,
-            volume=parts.responses.volume_fraction(rho),
-            greyness=parts.responses.greyness(rho),
+            volume=volume,
+            greyness=greyness,
             constraints=evaluation.constraints,
             change=change,
             seconds=time.perf_counter() - start,
             status=status,
             restart=restart,
+            advice=advice,
         )
         if status is not None:
             return
@@ -180,4 +192,4 @@ def _certify(parts: Parts, step: Step) -> Step:
 def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:
     """Whether every value and derivative is a finite number, on all ranks (collective)."""
     parts = (evaluation.objective, evaluation.d_objective, evaluation.constraints, evaluation.d_constraints)
-    return bool(comm.allreduce(all(bool(np.isfinite(part).all()) for part in parts), MPI.LAND))
+    return bool(comm.allreduce(all(bool(np.isfinite(np.sum(part))) for part in parts), MPI.LAND))

@@ -141,6 +141,8 @@ def test_contradictions_are_found_before_any_solve(
 class TooStiff:
     """A user's source: exact in every third iteration, in between off by a factor."""
 
+    supervised = False
+
     def __init__(self, physics: Physics) -> None:
         self.exact, self.calls = Exact(physics), 0
 

@@ -111,6 +111,8 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Gr
 
     def register(spoil: Callable[[Gradient], Gradient]) -> None:
         class Spoiled:
+            supervised = False
+
             def __init__(self, physics: Physics) -> None:
                 self.exact, self.calls = Exact(physics), 0
 

@@ -73,6 +73,11 @@ class Design:
             maps.append(HeavisideProjection(value_at(projection.beta, iteration), projection.eta))
         return Chain([*maps, self.passive])
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the pullback is the same at every design (local)."""
+        return self.problem.design.projection is None and self.problem.design.filter.kind != "helmholtz"
+
     def settled(self, iteration: int) -> bool:
         """Whether no continuation of the map is under way (local)."""
         projection = self.problem.design.projection

@@ -21,6 +21,8 @@ class PassiveCells:
         return self._replace(x, 1.0), lambda d: self._replace(d, 0.0)
 
     def _replace(self, values: Array, solid: float) -> Array:
+        if not (len(self.solid) or len(self.void)):
+            return values
         replaced = np.array(values)
         replaced[self.solid], replaced[self.void] = solid, 0.0
         return replaced

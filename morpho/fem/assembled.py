@@ -13,9 +13,10 @@ from dolfinx.fem import petsc as fem_petsc
 
 from morpho.errors import SolverError
 from morpho.fem import forms
+from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
-from morpho.fem.material import lame, make_material
+from morpho.fem.material import Material, lame, make_material
 from morpho.fem.state import State
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
@@ -39,12 +40,13 @@ class Elasticity:
         degree = problem.solver.degree
         self.V = forms.displacement_space(mesh, degree)
         self.Q = forms.cell_space(mesh)
-        self.material = make_material(problem, iteration=1)
+        self.material: Material | Given = make_material(problem, iteration=1)
         self.weights = np.array([case.weight for case in problem.loads])
         self.cases = [case.name for case in problem.loads]
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
-        self.conditions, self.complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
+        self.conditions, self.support_complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
+        self.complaints = list(self.support_complaints)
         self.moving = any(np.any(s.value) for s in problem.supports)
         self.applied: list[AppliedForce] = []
         self.loads: list[Array] = []
@@ -60,8 +62,9 @@ class Elasticity:
             for case in problem.loads
         ]
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
-        self._settings = problem.solver
+        self._problem, self._settings = problem, problem.solver
         self._solver: LinearSolver | None = None
+        self._coarse: dict[int, AssembledCoarse] = {}
         self._compile(problem.material.nu, problem.material.plane, degree)
 
     def _acting(self) -> list[bool]:
@@ -115,8 +118,12 @@ class Elasticity:
             extra=dict(self._settings.petsc_options),
         )
 
-    def solve(self, rho: Array) -> State:
+    def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
+
+        Args:
+            rtol: relative residual, default solver.rtol.
+            at_most: iterations after which a solve is good enough, whatever its residual.
 
         Raises:
             SolverError: a linear solve did not converge, or the result is not finite.
@@ -128,13 +135,14 @@ class Elasticity:
         self._A.zeroEntries()
         fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
         self._A.assemble()
-        iterations = 0
+        iterations, converged = 0, True
         shape = (len(self.cases), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)
         for i in range(len(self.cases)):
             load = self.loads[i] + self._self_weight(i)
-            iterations += self._solve_case(i, load)
-            energy[i], weight_work = self._cell_work(i)
+            taken, tight = self._solve_case(i, load, rtol, at_most)
+            iterations, converged = iterations + taken, converged and tight
+            energy[i], weight_work = self.cell_work(i, self.u[i].x.array)
             stiffness, slope = self._E.x.array[self._cell_dof], self.material.derivative(rho)
             sums = np.array([load @ self.u[i].x.array[: self.owned], stiffness @ energy[i]])
             work, stored = self.comm.allreduce(sums)
@@ -142,10 +150,10 @@ class Elasticity:
             derivative[i] = 2 * weight_work - slope * energy[i]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
-        return State(compliance, derivative, energy, iterations, time.perf_counter() - start)
+        return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
-    def _solve_case(self, i: int, load: Array) -> int:
-        """Solve load case i into self.u[i]; iterations (collective)."""
+    def _solve_case(self, i: int, load: Array, rtol: float | None, at_most: int | None) -> tuple[int, bool]:
+        """Solve load case i into self.u[i]; iterations, and whether to the solver's tolerance (collective)."""
         assert self._solver is not None
         b = fem.Function(self.V)
         b.x.array[: self.owned] = load
@@ -160,15 +168,15 @@ class Elasticity:
         self._b.array[:] = b.x.array[: self.owned]
         x = PETSc.Vec().createWithArray(self.u[i].x.array[: self.owned], comm=self.comm)
         try:
-            iterations = self._solver.solve(self._b, x)
+            found = self._solver.solve(self._b, x, rtol, at_most)
         finally:
             x.destroy()
         self.u[i].x.scatter_forward()
-        return iterations
+        return found
 
-    def _cell_work(self, i: int) -> tuple[Array, Array]:
-        """Per cell: integral of eps:C0:eps, and work of the weight density (local)."""
-        self._u.x.array[:] = self.u[i].x.array
+    def cell_work(self, i: int, u: Array) -> tuple[Array, Array]:
+        """Per cell, for a displacement: integral of eps:C0:eps, and work of the weight density of case i (local)."""
+        self._u.x.array[:] = u
         energy = fem.assemble_vector(self._energy).array[self._cell_dof]
         if not self.weight_density[i].any():
             return energy, np.zeros_like(energy)
@@ -186,6 +194,16 @@ class Elasticity:
 
     def _set(self, function: fem.Function, values: Array) -> None:
         function.x.array[self._cell_dof] = values
+
+    def coarse(self, block: int) -> AssembledCoarse:
+        """The state equation on ancestors of the cells, block of them along an edge; always the same (collective)."""
+        if block not in self._coarse:
+            self._coarse[block] = AssembledCoarse(self, block)
+        return self._coarse[block]
+
+    def on_mesh(self, mesh: Mesh) -> Elasticity:
+        """The same problem on another mesh (collective)."""
+        return Elasticity(mesh, self._problem)
 
     def displacement(self, i: int) -> Array:
         """(n, nodes per cell * dim) displacement of load case i at the nodes of the owned cells (local)."""
@@ -210,6 +228,9 @@ class Elasticity:
 
     def close(self) -> None:
         """Free the PETSc objects (collective)."""
+        for coarse in self._coarse.values():
+            coarse.close()
+        self._coarse.clear()
         if self._solver is not None:
             self._solver.close()
             self._A.destroy()

@@ -58,7 +58,7 @@ class HelmholtzPde:
         self._p.x.array[:] = 0.0
         x = PETSc.Vec().createWithArray(self._p.x.array[: self.owned], comm=self.mesh.comm)
         try:
-            self.iterations = self._solver.solve(self._b, x)
+            self.iterations, _ = self._solver.solve(self._b, x)
         finally:
             x.destroy()
         self._p.x.scatter_forward()

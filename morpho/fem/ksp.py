@@ -97,26 +97,38 @@ class LinearSolver:
             for key in lent:
                 options.delValue(key)
 
-    def solve(self, b: PETSc.Vec, x: PETSc.Vec) -> int:
-        """Solve, starting from x, and return the iterations (collective).
+    def solve(
+        self, b: PETSc.Vec, x: PETSc.Vec, rtol: float | None = None, at_most: int | None = None
+    ) -> tuple[int, bool]:
+        """Solve, starting from x; the iterations, and whether the solver's own tolerance was reached (collective).
+
+        Args:
+            rtol: relative residual that will do this time.
+            at_most: iterations that will do this time, whatever the residual.
 
         Raises:
             SolverError: not converged, or PETSc cannot do what the options ask for.
         """
+        tolerances = self.ksp.getTolerances()
+        if self.warm_start:
+            self.ksp.setTolerances(rtol=rtol or tolerances[0], max_it=at_most or tolerances[3])
         try:
             with self._options_in_force():
                 self.ksp.solve(b, x)
         except PETSc.Error as error:
             raise SolverError(f"PETSc gave up in the linear solver: {error}; check solver.petsc_options") from None
+        finally:
+            self.ksp.setTolerances(*tolerances)
         reason = self.ksp.getConvergedReason()
         iterations = int(self.ksp.getIterationNumber())
-        if reason <= 0:
+        enough = at_most is not None and reason == PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT
+        if reason <= 0 and not enough:
             name = next((k for k, v in vars(PETSc.KSP.ConvergedReason).items() if v == reason), str(reason))
             raise SolverError(
                 f"the linear solver stopped after {iterations} iterations ({name}); "
                 "raise material.E_min_ratio or solver.max_iterations, or choose another solver.preset"
             )
-        return iterations if self.warm_start else 1
+        return (iterations, rtol is None and not enough) if self.warm_start else (1, True)
 
     def close(self) -> None:
         """Free the solver (collective)."""

@@ -16,3 +16,4 @@ class State:
     energy: Array  #: (k, n) strain energy of each cell at unit stiffness, times two: integral of eps:C0:eps
     linear_iterations: int
     seconds: float
+    converged: bool = True  #: to the tolerance of the problem; False after a solve that was asked for less

@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
+from morpho.gradients.card import Card
+from morpho.gradients.physics import Physics, from_state
+from morpho.gradients.two_scale import Tools
 from morpho.interfaces import Array, Gradient
-
-
-class _State(Protocol):
-    @property
-    def compliance(self) -> Array: ...
-    @property
-    def d_compliance(self) -> Array: ...
-    @property
-    def linear_iterations(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-
-
-class Physics(Protocol):
-    """What a gradient source sees of the state equation."""
-
-    weights: Array
-
-    def solve(self, rho: Array) -> _State: ...
 
 
 @dataclass(frozen=True)
 class Exact:
     """Solves the state equation at every design."""
 
+    card: ClassVar = Card(
+        summary="every design is solved to the tolerance of the linear solver",
+        formula="g = -E'(rho) u : K0 u, with K(rho) u = f",
+        inputs=("density", "last displacement"),
+        steps=("multigrid conjugate gradients to solver.rtol", "strain energies"),
+        learns="nothing",
+    )
     physics: Physics
+
+    @classmethod
+    def make(cls, tools: Tools) -> Exact:
+        return cls(tools.physics)
 
     def estimate(self, rho: Array) -> Gradient:
         """Gradient at rho (n,) to the tolerance of the linear solver (collective)."""
-        state = self.physics.solve(rho)
-        return Gradient(
-            cases=state.compliance,
-            d_cases=state.d_compliance,
-            weights=self.physics.weights,
-            kind="exact",
-            linear_iterations=state.linear_iterations,
-            seconds=state.seconds,
-            error=0.0,
-        )
+        return from_state(self.physics, self.physics.solve(rho))
 
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Nothing to learn."""

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 from morpho.errors import InputError
+from morpho.gradients.physics import Physics
+from morpho.gradients.two_scale import Tools
 from morpho.interfaces import GradientSource
+from morpho.problem.spec import GradientSpec
 
 Factory = Callable[[Any], GradientSource]
+
+#: name -> module and class; a module is imported when its source is asked for
+BUILT_IN = {
+    "exact": ("exact", "Exact"),
+    "inexact": ("inexact", "Inexact"),
+    "coarse": ("coarse", "Coarse"),
+    "secant": ("secant", "Secant"),
+    "rom": ("rom", "Rom"),
+    "onsg": ("onsg", "Onsg"),
+}
 
 _factories: dict[str, Factory] = {}
 
@@ -21,7 +35,18 @@ def register(name: str, factory: Factory) -> None:
 
 def names() -> list[str]:
     """Every registered name (local)."""
-    return sorted({"exact", *_factories})
+    return [*BUILT_IN, *sorted(set(_factories) - set(BUILT_IN))]
+
+
+def source_class(name: str) -> Any:
+    """The class of a built-in source (local)."""
+    module, attribute = BUILT_IN[name]
+    return getattr(importlib.import_module(f"morpho.gradients.{module}"), attribute)
+
+
+def uses_blocks(name: str) -> bool:
+    """Whether a source needs the solution on blocks (local)."""
+    return name in BUILT_IN and name not in _factories and source_class(name).card.blocks
 
 
 def complaints(name: str) -> list[str]:
@@ -33,8 +58,8 @@ def complaints(name: str) -> list[str]:
     return [f"gradient.source: there is no source {name!r}; {cure}"]
 
 
-def create(name: str, physics: Any) -> GradientSource:
-    """The source of this name for a state equation.
+def create(name: str, physics: Physics, tools: Tools | None = None) -> GradientSource:
+    """The source of this name for a state equation (collective).
 
     Raises:
         InputError: there is none.
@@ -43,6 +68,5 @@ def create(name: str, physics: Any) -> GradientSource:
         raise InputError(said)
     if name in _factories:
         return _factories[name](physics)
-    from morpho.gradients.exact import Exact
-
-    return Exact(physics)
+    source: GradientSource = source_class(name).make(tools or Tools(physics, GradientSpec(source=name)))
+    return source

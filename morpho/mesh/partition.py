@@ -54,18 +54,21 @@ class Partition:
         )
 
 
-def split(cells: tuple[int, ...], ranks: int) -> Partition:
+def split(cells: tuple[int, ...], ranks: int, nested: int = 0) -> Partition:
     """The partition with the least work per rank, and among equals the one nested the deepest.
 
     Work is the largest box, its surface, and what is large of the coarse grid that every rank keeps whole because the
     cuts are not aligned with it: a W-cycle comes there 2**levels times.
+
+    Args:
+        nested: the least number of coarsenings over which the boxes have to stay nested.
 
     Raises:
         InputError: there are more ranks than the box can be cut into.
     """
     best: tuple[tuple[float, int], Partition] | None = None
     for grid in _grids(ranks, len(cells)):
-        for levels in range(max(cells).bit_length()):
+        for levels in range(nested, max(nested + 1, max(cells).bit_length())):
             step = 2**levels
             blocks = [math.ceil(n / step) for n in cells]
             if any(b < p for b, p in zip(blocks, grid, strict=True)):
@@ -79,7 +82,8 @@ def split(cells: tuple[int, ...], ranks: int) -> Partition:
                 best = merit, Partition(cells, cuts, levels)
     if best is None:
         shape = " x ".join(map(str, cells))
-        raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes; use fewer ranks")
+        whole = f" of whole blocks of {2**nested}" if nested else ""
+        raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes{whole}; use fewer ranks")
     return best[1]
 
 

@@ -72,6 +72,17 @@ def _refine_tag(
     return find_entities(fine, dim, np.concatenate(found) if found else None)
 
 
+def nodes_of_parent(parent: Mesh, cells: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the vertices of the children of cells can be, (cells, places, 3), and the parent's weights there (local).
+
+    Returns:
+        also (places, vertices): the degree-1 shape functions of the parent at each place.
+    """
+    table = _shape_at_nodes(parent.cell_name)
+    x = parent.domain.geometry.x[parent.domain.geometry.dofmap[cells]]
+    return np.einsum("nv,cvd->cnd", table, x), table
+
+
 @cache
 def _reference_nodes(name: str) -> NDArray[np.float64]:
     return np.asarray(basix.ufl.element("Lagrange", name, 2).basix_element.points)

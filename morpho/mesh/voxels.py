@@ -170,8 +170,11 @@ class VoxelMesh:
         return z, y, x
 
 
-def voxel_mesh(box: spec.BoxMesh, refine: int, comm: MPI.Comm) -> VoxelMesh:
+def voxel_mesh(box: spec.BoxMesh, refine: int, comm: MPI.Comm, block: int = 1) -> VoxelMesh:
     """The box of a problem file, every cell cut in half `refine` times along each direction (local).
+
+    Args:
+        block: no block of so many cells along an edge, a power of two, is cut between ranks.
 
     Raises:
         InputError: there are more ranks than the box can be cut into.
@@ -181,4 +184,4 @@ def voxel_mesh(box: spec.BoxMesh, refine: int, comm: MPI.Comm) -> VoxelMesh:
     origin, spacing = np.zeros(3), np.ones(3)
     origin[:dim] = box.origin or 0.0
     spacing[:dim] = np.array(box.size) / cells
-    return VoxelMesh(comm, cells, origin, spacing, split(cells, comm.size))
+    return VoxelMesh(comm, cells, origin, spacing, split(cells, comm.size, block.bit_length() - 1))

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from mpi4py import MPI
 
 import numpy as np
+from numba import njit
 
 from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array, Evaluation
-from morpho.parallel import global_max
 
 NEGLIGIBLE = 1e-30  #: of the largest constraint derivative: below it an entry is passive
 TINY = 1e-100  #: a candidate below this stays at its lower limit
 MAX_PASSES = 200
+TOLERANCE = 1e-13  #: on the constraint, relative to the range that the move limits leave it
+
+compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
 
 
 @dataclass(frozen=True)
 class OCState:
-    """Bounds of x; the method keeps no history."""
+    """Bounds of x, and where the last search for the multiplier ended; the method keeps no other history."""
 
     lower: float
     upper: float
+    stretch: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,58 +54,52 @@ class OC:
         influence on the constraint stay. InputError if the constraint does not fit the method, SolverError if
         a value is not finite.
         """
-        weight = self._checked_weight(x, evaluation)
-        active = weight > 0.0
-        ratio = np.maximum(0.0, -evaluation.d_objective)
-        np.divide(ratio, weight, out=ratio, where=active)
-        ratio[~active] = 0.0
-        largest = max(global_max(self.comm, ratio), 0.0)
-        candidate = x * (ratio / (largest or 1.0)) ** self.damping
-        low = np.where(active, np.clip(x - self.move_limit, state.lower, state.upper), x)
-        high = np.where(active, np.clip(x + self.move_limit, state.lower, state.upper), x)
-        value = float(evaluation.constraints[0])
-        return meet_constraint(self.comm, x, candidate, low, high, weight, value), state
+        negligible = self._check(x, evaluation)
+        weight, value = evaluation.d_constraints[0], float(evaluation.constraints[0])
+        candidate, x_new = np.empty_like(x), np.empty_like(x)
+        entries = candidate, x, weight, negligible, self.move_limit, state.lower, state.upper
+        *ends, farthest = _candidates(evaluation.d_objective, self.damping, *entries)
+        at_low, at_high, slope = _sums(self.comm, *ends)
+        if value + at_low >= 0.0 or slope <= 0.0:
+            _stretch(x_new, 0.0, *entries)
+            return x_new, state
+        if value + at_high <= 0.0:
+            _stretch(x_new, np.inf, *entries)
+            return x_new, state
+        below = -(value + at_low) / slope  # no entry moves faster than t candidate
+        above = float(self.comm.allreduce(farthest, MPI.MAX))
+        tolerance = TOLERANCE * (at_high - at_low)
 
-    def _checked_weight(self, x: Array, evaluation: Evaluation) -> Array:
-        """Return the constraint's derivatives (n,), 0 on passive entries (collective)."""
+        def miss(t: float) -> tuple[float, float]:
+            change, rate = _sums(self.comm, *_stretch(x_new, t, *entries))
+            return value + change, rate
+
+        return x_new, replace(state, stretch=_find_zero(miss, below, above, state.stretch, tolerance))
+
+    def _check(self, x: Array, evaluation: Evaluation) -> float:
+        """Return the value at which a derivative of the constraint is negligible (collective)."""
         if evaluation.constraints.size != 1:
             raise InputError(f"OC takes exactly one constraint, got {evaluation.constraints.size}; use MMA instead")
-        weight = evaluation.d_constraints[0]
-        size = float(np.abs(evaluation.d_objective).sum() + np.abs(weight).sum() + np.abs(x).sum())
+        size, high, low = _survey(x, evaluation.d_objective, evaluation.d_constraints[0])
         if not np.isfinite(self.comm.allreduce(size, MPI.SUM) + evaluation.constraints[0]):
             raise SolverError("OC: x, the constraint or a derivative is not finite.")
-        largest = global_max(self.comm, weight)
-        if global_max(self.comm, -weight) > 1e-6 * max(largest, 0.0):
+        largest, most_negative = max(self.comm.allreduce(high, MPI.MAX), 0.0), self.comm.allreduce(low, MPI.MIN)
+        if -most_negative > 1e-6 * largest:
             raise InputError("OC takes a constraint whose derivatives are all >= 0; use MMA instead")
-        return np.where(weight > NEGLIGIBLE * largest, weight, 0.0)
+        return float(NEGLIGIBLE * largest)
 
 
-def meet_constraint(
-    comm: MPI.Comm, x: Array, candidate: Array, low: Array, high: Array, weight: Array, value: float
-) -> Array:
-    """Return y = clip(t candidate, low, high) (n,) with value + weight . (y - x) nearest to 0 (collective).
+def _find_zero(
+    miss: Callable[[float], tuple[float, float]], below: float, above: float, start: float, tolerance: float
+) -> float:
+    """Zero of a monotone, piecewise linear function that gives its value and slope, between two bounds.
 
-    t = lam**-damping; in t the equation is monotone and piecewise linear: Newton ends in a few passes.
-    Bisection of log t takes over where Newton leaves the bracket or does not halve the value.
+    Newton ends in a few steps. Bisection of the logarithm takes over where it leaves the bracket or does not halve
+    the value.
     """
-    moving = candidate > TINY
-    high = np.where(moving, high, low)
-    at_low, at_high, slope = _sums(comm, weight @ (low - x), weight @ (high - x), weight @ (candidate * moving))
-    if value + at_low >= 0.0:
-        return low
-    if value + at_high <= 0.0:
-        return high
-
-    below = -(value + at_low) / slope  # no entry moves faster than t candidate
-    above = global_max(comm, high[moving] / candidate[moving])
-    t, last, tolerance = below, np.inf, 1e-14 * (at_high - at_low)
-    x_new, stretched, speed = np.empty_like(x), np.empty_like(x), weight * candidate
+    t, last = (start if below < start < above else below), np.inf
     for _ in range(MAX_PASSES):
-        np.multiply(t, candidate, out=stretched)
-        np.clip(stretched, low, high, out=x_new)
-        slope = np.dot(speed, stretched == x_new)
-        change, slope = _sums(comm, weight @ np.subtract(x_new, x, out=stretched), slope)
-        now = value + change
+        now, slope = miss(t)
         if now < 0.0:
             below = max(below, t)
         else:
@@ -111,10 +110,62 @@ def meet_constraint(
         if not below < t < above or abs(now) > 0.5 * last:
             t = float(np.sqrt(below) * np.sqrt(above))
         last = abs(now)
-    return x_new
+    return t
 
 
-def _sums(comm: MPI.Comm, *parts: float | Array) -> list[float]:
+@compiled
+def _survey(x, d_objective, weight):
+    """Sum of all absolute values; largest and smallest weight."""
+    size, high, low = 0.0, -np.inf, np.inf
+    for i in range(len(x)):
+        size += abs(x[i]) + abs(d_objective[i]) + abs(weight[i])
+        high, low = max(high, weight[i]), min(low, weight[i])
+    return size, high, low
+
+
+@compiled
+def _candidates(d_objective, damping, candidate, x, weight, negligible, move, lower, upper):
+    """Fill in the candidates x (max(0, -d_objective) / weight)**damping.
+
+    Returns:
+        change of the constraint with all entries at their lower limits, at their upper ones, and its rate with t;
+        and t at which the last entry is at its upper limit.
+    """
+    root = damping == 0.5
+    at_low, at_high, slope, farthest = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(x)):
+        w = weight[i] if weight[i] > negligible else 0.0
+        ratio = max(0.0, -d_objective[i]) / w if w > 0.0 else 0.0
+        c = x[i] * (np.sqrt(ratio) if root else ratio**damping)
+        c = c if c > TINY else 0.0
+        candidate[i] = c
+        low = max(lower, min(upper, x[i] - move))
+        high = max(lower, min(upper, x[i] + move)) if c > 0.0 else low
+        at_low += w * (low - x[i])
+        at_high += w * (high - x[i])
+        slope += w * c
+        farthest = max(farthest, high / c if c > 0.0 else 0.0)
+    return at_low, at_high, slope, farthest
+
+
+@compiled
+def _stretch(x_new, t, candidate, x, weight, negligible, move, lower, upper):
+    """x_new = clip(t candidate) to the limits; change of the constraint, and its rate with t."""
+    change, slope = 0.0, 0.0
+    for i in range(len(x)):
+        w = weight[i] if weight[i] > negligible else 0.0
+        low = max(lower, min(upper, x[i] - move))
+        high = max(lower, min(upper, x[i] + move)) if candidate[i] > 0.0 else low
+        stretched = t * candidate[i] if candidate[i] > 0.0 else low
+        y = min(high, max(low, stretched))
+        y = y if w > 0.0 else x[i]
+        x_new[i] = y
+        change += w * (y - x[i])
+        slope += w * candidate[i] if y == stretched else 0.0
+    return change, slope
+
+
+def _sums(comm: MPI.Comm, *parts: float) -> list[float]:
     """Sum each of the local parts over all ranks, in one reduction (collective)."""
     total = np.array(parts, dtype=np.float64)
     comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)

@@ -184,10 +184,42 @@ class Design(Spec):
     )
 
 
+class OnsgSpec(Spec):
+    """The network of `source: onsg`."""
+
+    form: Literal["anchored", "plain"] = Field(
+        "anchored", description="learn differences from the last exact design, or the energies themselves"
+    )
+    hidden: int = Field(24, ge=1, le=512, description="neurons")
+    samples: int = Field(1500, ge=16, description="cells per pair of exact designs")
+    first_steps: int = Field(150, ge=1, description="training steps when the first pair is there")
+    steps: int = Field(60, ge=1, description="training steps at every exact gradient after that")
+    window: int = Field(3, ge=1, description="earlier exact designs that a new one is paired with")
+    seed: int = Field(0, ge=0)
+
+
 class GradientSpec(Spec):
-    """Where the gradient comes from."""
+    """Where the gradient comes from, and when the exact one is asked for.
+
+    Sources other than `exact` are supervised: they get exact gradients in the first `warm_up` and the `last`
+    iterations, and corrections in between.
+    """
 
     source: str = Field("exact", description="name of a registered gradient source")
+    block: Literal[2, 4, 8] = Field(2, description="cells along the edge of a block of the two-scale sources")
+    iterations: PositiveInt = Field(1, description="linear iterations per design of `source: inexact`")
+    warm_up: PositiveInt | None = Field(
+        None, description="corrections at every one of the first iterations; default 3, inexact 10"
+    )
+    last: int = Field(1, ge=0, description="exact gradients at every one of the last iterations")
+    every: PositiveInt | None = Field(None, description="iterations between corrections; default: by the error seen")
+    max_gap: PositiveInt = Field(25, description="largest number of iterations between corrections")
+    correction_rtol: float | None = Field(
+        0.1, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
+    )
+    move_limit: float | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
+    rollback: float = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")
+    onsg: OnsgSpec = OnsgSpec()
 
 
 class OptimizerSpec(Spec):

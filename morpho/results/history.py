@@ -35,10 +35,18 @@ class HistoryRow:
     penalty: float = nan
     beta: float = nan
     move_limit: float = nan
+    step: str = "exact"  #: exact, correction (solved loosely), estimate, or fallback (the secant stands in)
+    since: int = 0  #: iterations since the last exact one or correction
+    error: float = nan  #: of the source on a new exact gradient, before it learned from it
+    secant_error: float = nan  #: of the secant there
+    gap: int = 1  #: iterations until the next correction, if nothing else asks for one
+    coarse_iterations: int = 0  #: linear iterations on blocks, of this iteration
+    rollback: int = 0  #: whether the steps since the last correction were taken back
 
 
 _COLUMNS = [field.name for field in fields(HistoryRow)]
-_TYPES = {"kind": str, "iteration": np.int64, "exact_solves": np.int64, "linear_iterations": np.int64}
+_INTEGERS = ("iteration", "exact_solves", "linear_iterations", "since", "gap", "coarse_iterations", "rollback")
+_TYPES = {"kind": str, "step": str} | dict.fromkeys(_INTEGERS, np.int64)
 
 
 class History:

@@ -15,6 +15,7 @@ from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
 from morpho.fem.voxel.vectors import advance, dot, turn
 from morpho.interfaces import Array
+from morpho.parallel import any_rank
 
 
 @dataclass
@@ -51,8 +52,39 @@ class ConjugateGradients:
         shape = preconditioner.b.shape
         self.r, self.p, self.q = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
-    def solve(self, u: Array, norm: float, settled: Callable[[], bool] | None = None) -> int:
-        """Improve u until |r| <= rtol norm, or until `settled`; the number of iterations (collective).
+    def solve_state(
+        self,
+        u: Array,
+        values: Array,
+        settled: Callable[[], bool] | None = None,
+        rtol: float | None = None,
+        at_most: int | None = None,
+    ) -> tuple[int, float]:
+        """Improve u for the load in self.r, with `values` at the held dofs; as `solve` (collective)."""
+        A, held = self.operator, self.operator.held
+        u.reshape(-1)[held] = values
+        self.q[:] = self.r
+        self.q.reshape(-1)[held] = 0
+        if any_rank(A.planes.comm, bool(np.any(values))):
+            self.p[:] = 0
+            self.p.reshape(-1)[held] = values
+            A.add(self.q, self.p, -1.0)
+        norm = A.norm(self.q)
+        if norm == 0:
+            u[:] = 0
+            return 0, 0.0
+        A.add(self.r, u, -1.0)
+        return self.solve(u, norm, settled, rtol, at_most)
+
+    def solve(
+        self,
+        u: Array,
+        norm: float,
+        settled: Callable[[], bool] | None = None,
+        rtol: float | None = None,
+        at_most: int | None = None,
+    ) -> tuple[int, float]:
+        """Improve u until |r| <= rtol norm, or `settled`, or `at_most` iterations; these and |r| / norm (collective).
 
         On entry self.r holds the residual. Zero iterations are a result: the start may be good enough.
 
@@ -60,12 +92,14 @@ class ConjugateGradients:
             SolverError: it broke down, or took more than max_iterations.
         """
         A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
+        rtol = self.rtol if rtol is None else rtol
         M.b[:] = r
         rz = 0.0
         residual = A.norm(r)
         for iteration in range(self.max_iterations + 1):
-            if residual <= self.rtol * norm or (iteration and settled is not None and settled()):
-                return iteration
+            done = residual <= rtol * norm or iteration == at_most
+            if done or (iteration and settled is not None and settled()):
+                return iteration, residual / norm
             M.cycle()
             rz, before = A.dot(r, M.x), rz
             turn(p, M.x, rz / before if iteration else 0.0)
@@ -79,6 +113,6 @@ class ConjugateGradients:
             squares = advance(u, r, p, q, rz / pq, M.b, A.planes.first_owned)
             residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
         raise SolverError(
-            f"the conjugate gradients did not reach solver.rtol {self.rtol:g} in {self.max_iterations} iterations "
-            f"(relative residual {residual / norm:.3g})"
+            f"the conjugate gradients did not reach a relative residual of {rtol:g} in {self.max_iterations} "
+            f"iterations ({residual / norm:.3g}; solver.max_iterations)"
         )

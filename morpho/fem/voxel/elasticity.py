@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from mpi4py import MPI
-
 import numpy as np
 
 from morpho.errors import SolverError
@@ -17,9 +15,10 @@ from morpho.fem.material import Material, make_material
 from morpho.fem.state import State
 from morpho.fem.voxel import element
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
-from morpho.fem.voxel.multigrid import Element, build
+from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
@@ -47,7 +46,6 @@ class VoxelElasticity:
         self._settings = problem.solver
 
         self.supports, self.complaints, self.held = hold(mesh, problem.supports)
-        self.moving = bool(self.comm.allreduce(bool(np.any(self.supports.values)), MPI.LOR))
         self.applied: list[AppliedForce] = []
         self.forces: list[NodalForces] = []
         for i, case in enumerate(problem.loads):
@@ -67,6 +65,7 @@ class VoxelElasticity:
         spacing = mesh.spacing[: mesh.dim]
         self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
         self._cg: ConjugateGradients | None = None
+        self._coarse: dict[int, VoxelCoarse] = {}
         self._watch: SensitivityWatch | None = None
 
     def prepare(self) -> None:
@@ -76,16 +75,18 @@ class VoxelElasticity:
         if not _is_compiled(self.element.kernels):
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
         self.u = [np.zeros(self.shape) for _ in self.cases]
-        mask = np.zeros(self.shape, dtype=bool)
-        mask.reshape(-1)[self.supports.dofs] = True
-        grid = build(self.element, self.planes, mask, 0, self.mesh.cells)
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells)
         operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs)
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
         if self._settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
 
-    def solve(self, rho: Array) -> State:
+    def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
+
+        Args:
+            rtol: relative residual, default solver.rtol.
+            at_most: iterations after which a solve is good enough, whatever its residual.
 
         Raises:
             SolverError: a linear solve did not converge, or the result is not finite.
@@ -100,9 +101,10 @@ class VoxelElasticity:
         stiffness, slope = operator.E.reshape(-1), self.material.derivative(rho)
         shape = (len(self.cases), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
-        iterations = 0
+        iterations, worst = 0, 0.0
         for i in range(len(self.cases)):
-            iterations += self._solve_case(i, rho)
+            taken, residual = self._solve_case(i, rho, rtol, at_most)
+            iterations, worst = iterations + taken, max(worst, residual)
             self._strain_energy(i, energy[i])
             np.multiply(slope, energy[i], out=derivative[i])
             np.negative(derivative[i], out=derivative[i])
@@ -115,33 +117,21 @@ class VoxelElasticity:
             compliance[i] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
-        return State(compliance, derivative, energy, iterations, time.perf_counter() - start)
+        loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
+        return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged=not loose)
 
     def _work(self, i: int) -> float:
         """Work of the given forces of case i on the nodes this rank owns (local)."""
         forces = self.owned_forces[i]
         return float(forces.values @ self.u[i].reshape(-1)[forces.dofs])
 
-    def _solve_case(self, i: int, rho: Array) -> int:
-        """Solve load case i into self.u[i]; iterations (collective)."""
+    def _solve_case(self, i: int, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
+        """Solve load case i into self.u[i]; iterations and relative residual (collective)."""
         assert self._cg is not None
-        cg, u, supports = self._cg, self.u[i], self.supports
+        cg, u = self._cg, self.u[i]
         self._set_load(i, rho, cg.r)
-        u.reshape(-1)[supports.dofs] = supports.values
-        if self.moving:
-            cg.p[:] = 0
-            cg.p.reshape(-1)[supports.dofs] = supports.values
-            cg.q[:] = cg.r
-            cg.operator.add(cg.q, cg.p, -1.0)
-        else:
-            cg.q[:] = cg.r
-            cg.q.reshape(-1)[supports.dofs] = 0
-        norm = cg.operator.norm(cg.q)
-        if norm == 0:
-            u[:] = 0
-            return 0
-        cg.operator.add(cg.r, u, -1.0)
-        return cg.solve(u, norm, self._watch.begin(u) if self._watch else None)
+        watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
+        return cg.solve_state(u, self.supports.values, watch, rtol, at_most)
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
@@ -166,6 +156,19 @@ class VoxelElasticity:
 
     def _strain_energy(self, i: int, energy: Array) -> None:
         self.element.kernels.strain_energy(energy.reshape(self.mesh.shape), self.u[i], self.element.modes)
+
+    def held_mask(self) -> Mask:
+        """Which components of this rank's nodes are held (local)."""
+        mask = np.zeros(self.shape, dtype=bool)
+        mask.reshape(-1)[self.supports.dofs] = True
+        return mask
+
+    def coarse(self, block: int) -> VoxelCoarse:
+        """The state equation on blocks of block^dim cells; the same object at every call (collective)."""
+        if block not in self._coarse:
+            self.prepare()
+            self._coarse[block] = VoxelCoarse(self, block)
+        return self._coarse[block]
 
     def displacement(self, i: int) -> Array:
         """(n, dim) displacement of load case i at the lowest node of each owned cell (local).

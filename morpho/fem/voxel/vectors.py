@@ -25,6 +25,23 @@ def coarsen_moduli(coarse, fine, layers):
 
 
 @compiled
+def sum_in_blocks(blocks, cells, block):
+    """Sum over the cells of each block of block^3 cells, in 2-D block^2: (z, y, x) from (z, y, x)."""
+    nz, ny, nx = cells.shape
+    blocks[:] = 0
+    for k in range(nz):
+        for j in range(ny):
+            row, source = blocks[k // block, j // block], cells[k, j]
+            full = nx // block
+            for s in range(block):
+                shifted = source[s:]
+                for i in range(full):
+                    row[i] += shifted[block * i]
+            for i in range(full * block, nx):
+                row[full] += source[i]
+
+
+@compiled
 def sum_at_nodes(nodes, cells, layers):
     """Sum of the adjacent cells at each node: (z, y, 1, x) from (z, y, x); `layers` is 2, in 2-D 1."""
     nz, ny, nx = cells.shape

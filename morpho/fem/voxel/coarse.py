@@ -1,0 +1,188 @@
+"""Two scales on a box of equal cells: the grid of blocks is one of the multigrid's own, with the same element matrix.
+
+A block gets the mean modulus of its cells. With the Galerkin product of the constant child matrices instead, blocks
+of four are about as accurate as blocks of two with the mean, but take matrices of their own (300 numbers a block) and
+several times the iterations; blocks of two with the mean cost less and need neither.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from morpho.errors import SolverError
+from morpho.fem.blocks import CoarseState, Floats, Indices
+from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
+from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.multigrid import Dofs, Shape, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks
+from morpho.interfaces import Array
+
+if TYPE_CHECKING:
+    from morpho.fem.voxel.elasticity import VoxelElasticity
+
+RTOL = 0.03  #: relative residual of the solves on blocks, which start from the last design
+MAX_ITERATIONS = 200
+LASTS, FEW = 6, 2  #: solves that the preconditioner serves, as long as each takes at most so many iterations
+
+
+class VoxelCoarse:
+    """`blocks.CoarsePhysics` of the voxel engine.
+
+    Args:
+        block: cells along the edge of a block, a power of two; no block is cut between ranks.
+    """
+
+    def __init__(self, fine: VoxelElasticity, block: int) -> None:
+        self.fine, self.block = fine, block
+        self.planes, mesh, element = fine.planes, fine.mesh, fine.element
+        self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
+        for _ in range(depth):
+            self._masks.append(coarsen_mask(self._masks[-1], self.planes))
+            cells = tuple(-(-n // 2) for n in cells)
+        mask = self._masks[-1]
+        self.shape = cell_shape(mask)
+        self.n_blocks = int(np.prod(self.shape))
+        z, y, x = (np.arange(n, dtype=np.int32) // block for n in mesh.shape)
+        self.owner: Indices = ((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x).ravel()
+        self._cells_of = np.bincount(self.owner, minlength=self.n_blocks)
+        self._smooth_cells = CornerMean(self.planes, mesh.shape, element.layers)
+        self._smooth_blocks = CornerMean(self.planes, self.shape, element.layers)
+
+        operator = Operator(element, self.planes, np.zeros(self.shape), np.flatnonzero(mask))
+        grid = build(element, self.planes, mask, depth, cells)
+        self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
+        # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
+        self._scale = block ** (element.dim - 2) / block**element.dim
+        self._modes = element.modes.astype(np.float32)
+        self._loads = [self._restricted(forces.dofs, forces.values) for forces in fine.forces]
+        self._values = self._held_values(operator.held)
+        self._age, self._slow = 0, True  #: solves since the preconditioner was set up, and whether it has become bad
+        self.u = [np.zeros(mask.shape) for _ in fine.cases]
+        self._u_before = [u.copy() for u in self.u]
+
+    def solve(self, rho: Array) -> CoarseState:
+        start = time.perf_counter()
+        fine, cg, k = self.fine, self._cg, len(self.u)
+        E = fine.material.stiffness(rho).reshape(fine.mesh.shape)
+        sum_in_blocks(cg.operator.E, E, self.block)
+        cg.operator.E *= self._scale
+        self._refresh()
+        energy_of_cells = block_energy_3d if fine.mesh.dim == 3 else block_energy_2d
+        energy = np.empty((k, fine.mesh.n), np.float32)
+        compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
+        weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
+        for i, u in enumerate(self.u):
+            load = self._loads[i] + self._self_weight(i, rho)
+            cg.r[:] = load
+            taken = cg.solve_state(u, self._values)[0]
+            iterations, self._slow = iterations + taken, self._slow or taken > FEW
+            energy_of_cells(energy[i].reshape(fine.mesh.shape), u, self._modes, self.block)
+            fine.element.kernels.strain_energy(stored, u, fine.element.modes)
+            sums = np.array([float(np.vdot(stored, cg.operator.E)), float(np.sum(cg.operator.E)) / self._scale])
+            energy_of_all, stiffness_of_all = self.planes.comm.allreduce(sums)
+            compliance[i] = 2 * cg.operator.dot(load, u) - energy_of_all
+            mean_energy[i] = energy_of_all / stiffness_of_all
+            if weight_work is not None:
+                weight_work[i] = self._weight_work(i)
+        if not np.isfinite(compliance).all():
+            raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
+        seconds = time.perf_counter() - start
+        return CoarseState(compliance, energy, mean_energy, weight_work, iterations, seconds)
+
+    def _refresh(self) -> None:
+        """Give the preconditioner the present moduli, now and then: a settled design changes little (collective)."""
+        self._age += 1
+        if self._slow or self._age >= LASTS:
+            np.divide(self._cg.operator.E, self.fine.material.E, out=self._cg.preconditioner.E, casting="same_kind")
+            self._cg.preconditioner.refresh()
+            self._age, self._slow = 0, False
+
+    def mean(self, values: Array | Floats) -> Floats:
+        sums = np.empty(self.shape, np.float32)
+        sum_in_blocks(sums, values.reshape(self.fine.mesh.shape), self.block)
+        return np.asarray(sums.ravel() / self._cells_of, dtype=np.float32)
+
+    def smooth_blocks(self, values: Floats) -> Floats:
+        return self._smooth_blocks.apply(values)
+
+    def smooth(self, values: Array | Floats) -> Floats:
+        return self._smooth_cells.apply(values)
+
+    def improve(self) -> None:
+        for u, now, before in zip(self.fine.u, self.u, self._u_before, strict=True):
+            step = now - before
+            for mask in self._masks[-2:0:-1]:
+                finer = np.zeros(mask.shape)
+                add_prolonged(finer, step)
+                step = finer
+            add_prolonged(u, step)
+            before[:] = now
+
+    def close(self) -> None:
+        """Nothing to free (local)."""
+
+    def _restricted(self, dofs: Dofs, values: Array) -> Array:
+        """A fine load vector, complete on shared nodes, on the nodes of the blocks (collective)."""
+        load = np.zeros(self._masks[0].shape)
+        load.reshape(-1)[dofs] = values
+        for mask in self._masks[1:]:
+            self.planes.keep_owned(load)
+            coarse = np.zeros(mask.shape)
+            restrict(coarse, load)
+            self.planes.sum(coarse)
+            load = coarse
+        return load
+
+    def _held_values(self, held: Dofs) -> Array:
+        """Prescribed displacement of held dofs of the blocks: the mean over the held dofs they move (collective)."""
+        supports = self.fine.supports
+        values = self._restricted(supports.dofs, supports.values).reshape(-1)[held]
+        weights = self._restricted(supports.dofs, np.ones(len(supports.dofs))).reshape(-1)[held]
+        return np.asarray(values / np.maximum(weights, 1e-300))
+
+    def _self_weight(self, i: int, rho: Array) -> Array | float:
+        """Nodal forces of the weight of case i (collective)."""
+        density = self.fine.weight_density[i]
+        if not density.any():
+            return 0.0
+        mass = np.empty(self.shape)
+        sum_in_blocks(mass, rho.reshape(self.fine.mesh.shape), self.block)
+        nodes = np.empty((*self.u[i].shape[:2], 1, self.u[i].shape[3]))
+        sum_at_nodes(nodes, mass, self.fine.element.layers)
+        self.planes.sum(nodes)
+        return np.asarray(nodes * (density * self.fine.mesh.cell_volume / 2 ** len(density))[:, None])
+
+    def _weight_work(self, i: int) -> Array:
+        """(n,) work of the weight density of case i in each cell, the displacement averaged over its block (local)."""
+        work, mean = np.zeros(self.n_blocks), np.empty(self.shape)
+        for c, density in enumerate(self.fine.weight_density[i]):
+            mean_of_nodes(mean, self.u[i], c, self.fine.element.layers)
+            work += density * self.fine.mesh.cell_volume * mean.ravel()
+        return np.asarray(work[self.owner])
+
+
+class CornerMean:
+    """Smooths cell values by way of the corners: a corner gets the mean of its cells, a cell that of its corners."""
+
+    def __init__(self, planes: SharedPlanes, shape: Shape, layers: int) -> None:
+        self.planes, self.shape, self.layers = planes, shape, layers
+        nz, ny, nx = shape
+        self._corners = np.empty((nz + layers - 1, ny + 1, 1, nx + 1), np.float32)
+        self._weights = np.empty_like(self._corners)
+        sum_at_nodes(self._weights, np.ones(shape, np.float32), layers)
+        planes.sum(self._weights)
+        np.reciprocal(self._weights, out=self._weights)
+
+    def apply(self, values: Array | Floats) -> Floats:
+        """(n,) smoothed values in float32 (collective)."""
+        cells = values.reshape(self.shape).astype(np.float32, copy=False)
+        sum_at_nodes(self._corners, cells, self.layers)
+        self.planes.sum(self._corners)
+        self._corners *= self._weights
+        out = np.empty(self.shape, np.float32)
+        mean_of_nodes(out, self._corners, 0, self.layers)
+        return out.ravel()

@@ -1,0 +1,20 @@
+"""What a source is, in words, for the documentation and its diagrams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Card:
+    """Data flow of a gradient source."""
+
+    summary: str
+    formula: str
+    inputs: tuple[str, ...]  #: what `estimate` takes in
+    steps: tuple[str, ...]  #: what it does, one after the other
+    learns: str  #: what an exact gradient is used for
+    blocks: bool = False  #: whether it needs the solution on blocks
+    corrected: bool = True  #: whether the supervisor asks for corrections between the first and the last iterations
+    warm_up: int = 3  #: corrections at the start, if the problem does not say
+    loose: bool = True  #: whether corrections may be solved loosely

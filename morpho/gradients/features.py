@@ -1,0 +1,67 @@
+"""What the network sees of a cell: fields that mean the same on any mesh, at several radii."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from morpho.gradients.physics import Floats
+from morpho.gradients.two_scale import TwoScale
+from morpho.interfaces import Array
+
+CELL_FIELDS = ("density", "density, corner mean", "log coarse energy")
+BLOCK_FIELDS = ("block density", "block density, corner mean", "log block energy, corner mean")
+#: In the order of `kernels.gather`: fields now, log(e / eH) at the anchor, and how the fields changed since then.
+NAMES = (
+    *CELL_FIELDS,
+    *BLOCK_FIELDS,
+    "log of exact over coarse energy at the anchor",
+    *(f"change of {name}" for name in (*CELL_FIELDS, BLOCK_FIELDS[0])),
+)
+LARGEST_LOG = 8.0  #: of an energy over the mean
+LARGEST_RATIO = 4.0  #: of log(e / eH)
+TINY = np.float32(1e-30)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The fields of one design, for every load case."""
+
+    cells: Floats  #: (k, fields + 1, n); the last row is log(e / eH), once e is known
+    blocks: Floats  #: (k, fields, n_blocks)
+    level: Array  #: (k,) log of the mean coarse energy, which the logs are relative to
+
+
+def look(two_scale: TwoScale, rho: Array) -> Snapshot:
+    """The fields at rho (n,), from the solution on blocks; log(e / eH) is left open (collective)."""
+    coarse, blocks = two_scale.at(rho), two_scale.blocks
+    k, n = coarse.energy.shape
+    level = np.log(np.maximum(coarse.mean_energy, 1e-300))
+    cells = np.empty((k, len(CELL_FIELDS) + 1, n), np.float32)
+    fields = np.empty((k, len(BLOCK_FIELDS), blocks.n_blocks), np.float32)
+    cells[:, 0] = rho
+    cells[:, 1] = blocks.smooth(cells[0, 0])
+    mean = blocks.mean(cells[0, 0])
+    fields[:, 0] = mean
+    fields[:, 1] = blocks.smooth_blocks(mean)
+    for i in range(k):
+        cells[i, 2] = relative_log(coarse.energy[i], level[i])
+        fields[i, 2] = blocks.smooth_blocks(relative_log(blocks.mean(coarse.energy[i]), level[i]))
+    return Snapshot(cells, fields, level)
+
+
+def relative_log(energy: Floats, level: float) -> Floats:
+    """log(energy) - level, within bounds (local)."""
+    log = np.log(np.maximum(energy, TINY))
+    log -= np.float32(level)
+    return np.clip(log, -LARGEST_LOG, LARGEST_LOG, out=log)
+
+
+def with_exact(snapshot: Snapshot, energy: Array, coarse_energy: Floats) -> Snapshot:
+    """The snapshot with log(e / eH) from exact energies (k, n) filled in (local)."""
+    ratio = np.maximum(energy, TINY).astype(np.float32)
+    ratio /= np.maximum(coarse_energy, TINY)
+    np.log(ratio, out=ratio)
+    snapshot.cells[:, -1] = np.clip(ratio, -LARGEST_RATIO, LARGEST_RATIO, out=ratio)
+    return snapshot

@@ -1,0 +1,130 @@
+"""Compiled passes of the network: features, inference, sampling. All in float32, one thread per rank."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+CHUNK = 512  #: cells whose features are held at a time; a multiple of the vector length
+
+compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
+
+
+@compiled
+def gather(X, cells, now, then, blocks_now, blocks_then, owner):
+    """Features of the given cells, one row each; see `features.NAMES` for what they are.
+
+    Args:
+        X: (features, at least len(cells)), overwritten.
+        now, then: (cell fields, n) of the present design and of the anchor; the anchor's last row is log(e / eH).
+        blocks_now, blocks_then: (block fields, n_blocks).
+        owner: (n,) block of each cell.
+    """
+    m = len(cells)
+    at = 0
+    for field in range(len(now)):
+        row, source = X[at], now[field]
+        for i in range(m):
+            row[i] = source[cells[i]]
+        at += 1
+    for field in range(len(blocks_now)):
+        row, source = X[at], blocks_now[field]
+        for i in range(m):
+            row[i] = source[owner[cells[i]]]
+        at += 1
+    row, source = X[at], then[len(now)]
+    for i in range(m):
+        row[i] = source[cells[i]]
+    at += 1
+    for field in range(len(now)):
+        row, value, source = X[at], X[field], then[field]
+        for i in range(m):
+            row[i] = value[i] - source[cells[i]]
+        at += 1
+    row, value, source = X[at], X[len(now)], blocks_then[0]
+    for i in range(m):
+        row[i] = value[i] - source[owner[cells[i]]]
+
+
+@compiled
+def perceptron(out, X, m, W, b, w):
+    """out[:m] = w . softsign(W X + b) of the columns of X (features, at least m); W (hidden, features)."""
+    hidden, features = W.shape
+    total = np.zeros(CHUNK, np.float32)
+    z = np.empty(CHUNK, np.float32)
+    one = np.float32(1)
+    for h in range(hidden):
+        z[:] = b[h]
+        f = 0
+        while f + 3 < features:
+            p, q, r, s = X[f], X[f + 1], X[f + 2], X[f + 3]
+            c, d, e, g = W[h, f], W[h, f + 1], W[h, f + 2], W[h, f + 3]
+            for i in range(m):
+                z[i] += c * p[i] + d * q[i] + e * r[i] + g * s[i]
+            f += 4
+        while f < features:
+            p, c = X[f], W[h, f]
+            for i in range(m):
+                z[i] += c * p[i]
+            f += 1
+        weight = w[h]
+        for i in range(m):
+            total[i] += weight * z[i] / (one + abs(z[i]))
+    for i in range(m):
+        out[i] = total[i]
+
+
+@compiled
+def infer(out, cells, now, then, blocks_now, blocks_then, owner, W, b, w):
+    """out (len(cells),) = output of the network at the given cells; other arguments as in `gather`, `perceptron`."""
+    X = np.empty((W.shape[1], CHUNK), np.float32)
+    for start in range(0, len(cells), CHUNK):
+        chunk = cells[start : start + CHUNK]
+        gather(X, chunk, now, then, blocks_now, blocks_then, owner)
+        perceptron(out[start : start + CHUNK], X, len(chunk), W, b, w)
+
+
+@compiled
+def signs(d):
+    """Sum, sum of absolute values, sum of the positive values."""
+    total, size, positive = 0.0, 0.0, 0.0
+    for i in range(len(d)):
+        total += d[i]
+        size += abs(d[i])
+        positive += max(d[i], 0.0)
+    return total, size, positive
+
+
+@compiled
+def distance(a, b):
+    """Sum of |a - b|, sum of a."""
+    off, total = 0.0, 0.0
+    for i in range(len(a)):
+        off += abs(a[i] - b[i])
+        total += a[i]
+    return off, total
+
+
+@compiled
+def hashed(key, seed):
+    """A number in [0, 1) that depends on a cell's global number and the seed alone (after splitmix64)."""
+    z = np.uint64(key) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)) * 2.0**-53
+
+
+@compiled
+def sample(keys, importance, share, uniform, seed):
+    """Cells (local numbers) drawn with probability share * importance + uniform, where the importance is not zero.
+
+    The draw of a cell does not depend on which rank has it.
+    """
+    found = np.empty(len(keys), np.int64)
+    count = 0
+    for i in range(len(keys)):
+        if importance[i] > 0 and hashed(keys[i], seed) < share * importance[i] + uniform:
+            found[count] = i
+            count += 1
+    return found[:count].copy()

@@ -1,0 +1,77 @@
+"""The parameter-free two-scale correction: the energies of the last exact solve move as those on the blocks do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+
+from morpho.gradients.card import Card
+from morpho.gradients.physics import Floats, Physics, from_energies, weight_work_of
+from morpho.gradients.two_scale import Tools, TwoScale
+from morpho.interfaces import Array, Gradient
+
+CLIP = 50.0  #: largest ratio of exact and coarse energy that is believed, and its inverse
+TINY = np.float32(1e-30)
+
+
+class Secant:
+    """e_t = eH_t (e_s / eH_s), with s the last exact design; the ratio is clipped."""
+
+    card: ClassVar = Card(
+        summary="the energies of the last exact solve move as those on the blocks do",
+        formula="e_t = eH_t (e_s / eH_s)",
+        inputs=("density", "energies at the last exact design"),
+        steps=("solve on blocks", "strain energies of the cells in the blocks", "multiply by the ratio at the anchor"),
+        learns="the ratio of exact and coarse energies",
+        blocks=True,
+    )
+
+    @classmethod
+    def make(cls, tools: Tools) -> Secant:
+        return cls(tools.physics, tools.two_scale)
+
+    def __init__(self, physics: Physics, two_scale: TwoScale) -> None:
+        self.physics, self.two_scale = physics, two_scale
+        self.ratio: Floats = np.ones((len(physics.weights), physics.mesh.n), np.float32)
+        self.compliance_ratio = np.ones(len(physics.weights))
+        self.weight_work: Array | None = None  #: exact minus coarse
+
+    def estimate(self, rho: Array) -> Gradient:
+        """Gradient at rho (n,) (collective)."""
+        start = time.perf_counter()
+        coarse = self.two_scale.at(rho)
+        return from_energies(
+            self.physics,
+            rho,
+            coarse.compliance * self.compliance_ratio,
+            coarse.energy * self.ratio,
+            coarse.weight_work if self.weight_work is None else coarse.weight_work + self.weight_work,
+            time.perf_counter() - start,
+            coarse.linear_iterations,
+        )
+
+    def learn(self, rho: Array, exact: Gradient) -> None:
+        """Take an exact gradient at rho as the anchor (collective)."""
+        coarse = self.two_scale.at(rho)
+        assert exact.energy is not None
+        np.divide(exact.energy, np.maximum(coarse.energy, TINY), out=self.ratio, casting="same_kind")
+        np.clip(self.ratio, 1 / CLIP, CLIP, out=self.ratio)
+        self.compliance_ratio = exact.cases / coarse.compliance
+        if coarse.weight_work is not None:
+            self.weight_work = weight_work_of(self.physics, rho, exact) - coarse.weight_work
+
+    def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """(n,) or (n, k) arrays and JSON values for a checkpoint (local)."""
+        arrays = {"ratio": self.ratio.T.astype(np.float64)}
+        if self.weight_work is not None:
+            arrays["weight_work"] = self.weight_work.T.copy()
+        return arrays, {"compliance_ratio": list(self.compliance_ratio)}
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """What `save` gave (local)."""
+        self.ratio = np.ascontiguousarray(arrays["ratio"].T, dtype=np.float32)
+        self.compliance_ratio = np.array(values["compliance_ratio"])
+        if "weight_work" in arrays:
+            self.weight_work = np.ascontiguousarray(arrays["weight_work"].T)

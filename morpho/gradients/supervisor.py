@@ -1,0 +1,243 @@
+"""Decides when the exact gradient is asked for, and which estimate is believed in between."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from morpho.gradients.card import Card
+from morpho.gradients.exact import Exact
+from morpho.gradients.kernels import distance, signs
+from morpho.gradients.physics import Physics, from_state
+from morpho.interfaces import Array, Gradient, GradientSource
+from morpho.problem.spec import GradientSpec, OptimizerSpec
+
+log = logging.getLogger("morpho")
+
+How = Literal["exact", "correction", "estimate", "fallback"]
+
+GOOD, BAD = 0.15, 0.30  #: errors below and above which the gap between corrections grows and shrinks
+GROW, SHRINK = 1.6, 0.5
+MOVED = 0.6  #: change of the design since the last correction, relative to its volume, that asks for a new one
+JUMP = 2.5  #: ratio of two successive objectives that asks for a correction
+WRONG = 1e-3  #: share of a compliance gradient that may have the wrong sign
+
+OWN = Card("a user's own source", "", ("density",), ("whatever it does",), "whatever it learns")
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A gradient for one design iteration, and how it came about."""
+
+    gradient: Gradient
+    how: How
+    since: int = 0  #: iterations since the last correction
+    error: float = math.nan  #: of the source at this correction, before it learned from it
+    rival_error: float = math.nan  #: of the secant there
+    gap: int = 1  #: iterations until the next correction
+    move_limit: float = math.nan  #: of the step that follows
+    rollback: bool = False  #: the steps since the last correction are to be taken back; `gradient` is from there
+
+
+@dataclass
+class Schedule:
+    """What the supervisor remembers; all of it goes into a checkpoint."""
+
+    gap: float = 1.0  #: iterations that may pass between corrections
+    since: int = 0
+    objective: float = math.nan  #: at the last correction
+    estimate: float = math.nan  #: objective of the last iteration
+    trusted: bool = True  #: whether the source has been better than the secant
+    move_scale: float = 1.0  #: of the move limit, after steps had to be taken back
+    confirm: bool = False  #: the next gradient has to be exact
+
+
+class Supervisor:
+    """Gives one gradient per design iteration: an exact one, a correction, or an estimate of the source.
+
+    A correction is an exact gradient to a loose tolerance. The source's error there is logged before it learns from
+    it. The gap to the next correction follows that error, how far the design moved, and jumps of the estimated
+    objective or of the continuation. `rival` is the secant: it stands in while the source loses to it.
+    """
+
+    def __init__(
+        self,
+        physics: Physics,
+        source: GradientSource,
+        spec: GradientSpec,
+        optimizer: OptimizerSpec,
+        rival: GradientSource | None = None,
+        improve: Callable[[Array], None] | None = None,
+        guard: bool = True,
+    ) -> None:
+        """Args:
+        rival: the secant, for sources that it can stand in for.
+        improve: moves the fine displacement towards a density, before it is solved there loosely.
+        guard: whether a rising objective is taken back.
+        """
+        self.physics, self.source, self.rival, self.improve = physics, source, rival, improve
+        self.spec, self.optimizer, self.guard = spec, optimizer, guard
+        self._may_be_positive = bool(np.any(getattr(physics, "weight_density", 0.0)))
+        self.card: Card = getattr(source, "card", OWN)
+        #: whether there is anything to decide; a user's own source may say that it decides itself
+        self.supervises: bool = not isinstance(source, Exact) and getattr(source, "supervised", True)
+        self.warm_up = spec.warm_up or self.card.warm_up
+        self.schedule = Schedule()
+        self._anchor: Array | None = None  #: rho of the last correction
+        self._exact: Gradient | None = None  #: there
+
+    def advise(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
+        """The gradient to use at rho (n,) (collective)."""
+        plan = self.schedule
+        plan.since += 1
+        if not self.supervises:
+            own = self.source.estimate(rho)
+            return self._advice(own, "exact" if own.kind == "exact" else "estimate")
+        reason = self._reason(iteration, rho, stage_is_new)
+        if not reason:
+            stands_in = None if plan.trusted else self.rival
+            estimate = (stands_in or self.source).estimate(rho)
+            reason = self._objection(estimate)
+            if not reason:
+                plan.estimate = estimate.objective
+                return self._advice(estimate, "fallback" if stands_in else "estimate")
+            log.warning(f"it {iteration}: {reason}; a correction instead")
+        return self._correct(iteration, rho, stage_is_new)
+
+    def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
+        plan, usual = self.schedule, self.optimizer.move_limit
+        estimated = how in ("estimate", "fallback")
+        limit = plan.move_scale * (min(usual, self.spec.move_limit or usual) if estimated else usual)
+        return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
+
+    @property
+    def gap(self) -> int:
+        """Iterations that may pass between corrections (local)."""
+        return self.spec.every or max(1, int(self.schedule.gap))
+
+    def confirms(self, gradient: Gradient) -> bool:
+        """Whether a run may end on this gradient; if not, the next one will be exact (local)."""
+        self.schedule.confirm = self.supervises and gradient.kind != "exact"
+        return not self.schedule.confirm
+
+    def _reason(self, iteration: int, rho: Array, stage_is_new: bool) -> str:
+        """Why a correction is due, empty if none is (collective)."""
+        plan, spec = self.schedule, self.spec
+        if self._is_last(iteration):
+            return "the last iterations"
+        if iteration <= self.warm_up or self._anchor is None:
+            return "warm-up"
+        if not self.card.corrected:
+            return ""
+        if stage_is_new:
+            return "a continuation parameter changed"
+        if plan.since >= self.gap:
+            return "the gap is over"
+        if spec.every is None:
+            moved, volume = self.physics.comm.allreduce(np.array(distance(rho, self._anchor)))
+            if moved > MOVED * volume:
+                return "the design has moved"
+        return ""
+
+    def _is_last(self, iteration: int) -> bool:
+        return self.schedule.confirm or iteration > self.optimizer.max_iterations - self.spec.last
+
+    def _objection(self, estimate: Gradient) -> str:
+        """What is wrong with an estimate, empty if nothing (collective)."""
+        d = estimate.d_objective
+        total, size, positive = self.physics.comm.allreduce(np.array(signs(d)))
+        if not (math.isfinite(size) and math.isfinite(estimate.objective)):
+            return "the estimated gradient is not finite"
+        if total >= 0 or (positive > WRONG * size and not self._may_be_positive):
+            return "the estimated gradient has the wrong sign"
+        ratio = estimate.objective / self.schedule.estimate
+        if self.guard and not 1 / JUMP < ratio < JUMP:
+            return f"the estimated objective jumps by a factor of {ratio:.3g}"
+        return ""
+
+    def _correct(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
+        plan, spec = self.schedule, self.spec
+        tight = self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
+        before = self._exact
+        guesses: list[Gradient | None] = [None, None]
+        if before is not None and self.card.corrected:
+            guesses = [None if part is None else part.estimate(rho) for part in (self.source, self.rival)]
+        if self.improve is not None and (plan.since > 1 or not tight):
+            self.improve(rho)
+        exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
+        error, rival_error = (self._error(guess, exact) for guess in guesses)
+        rises = before is not None and exact.objective > (1 + spec.rollback) * plan.objective
+        rollback = bool(rises and self.guard and plan.since > 1 and not stage_is_new)
+        if rollback:
+            log.warning(
+                f"it {iteration}: the objective rose from {plan.objective:.6g} to {exact.objective:.6g} in "
+                f"{plan.since} iterations; back to where it was, with a smaller move limit"
+            )
+        for part in (self.rival, self.source):
+            if part is not None:
+                part.learn(rho, exact)
+        self._adapt(iteration, error, rival_error, rollback)
+        how: How = "exact" if exact.kind == "exact" else "correction"
+        advice = self._advice(before if rollback and before else exact, how, error, rival_error)
+        plan.since, plan.confirm = 0, False
+        if not rollback:
+            plan.objective, self._exact = exact.objective, exact
+        plan.estimate, self._anchor = plan.objective, rho
+        return replace(advice, rollback=rollback)
+
+    def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
+        """The next gap, and whom to believe until then (local)."""
+        plan = self.schedule
+        if math.isnan(error) and not rollback:
+            return
+        if not math.isnan(rival_error):
+            plan.trusted = not error > rival_error
+        best = error if plan.trusted else rival_error
+        if rollback:
+            plan.gap, plan.move_scale = 1.0, 0.5 * plan.move_scale
+        else:
+            plan.move_scale = min(1.0, 1.5 * plan.move_scale)
+            if best < GOOD:
+                plan.gap = min(self.spec.max_gap, GROW * plan.gap + 0.5)
+            elif not best < BAD:
+                plan.gap = max(1.0, SHRINK * plan.gap)
+        secant = "" if math.isnan(rival_error) else f", of the secant {rival_error:.3f}"
+        lost = "" if plan.trusted else "; the secant stands in"
+        log.info(f"it {iteration}: error of the source {error:.3f}{secant}{lost}; next correction in {self.gap}")
+
+    def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
+        """Relative 2-norm of the difference of two gradients (collective)."""
+        if estimate is None:
+            return math.nan
+        off = estimate.d_objective - exact.d_objective
+        sums = self.physics.comm.allreduce(np.array([np.vdot(off, off), np.vdot(exact.d_objective, exact.d_objective)]))
+        return math.sqrt(sums[0] / sums[1]) if sums[1] > 0 else math.nan
+
+    def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Arrays of this rank's cells and JSON values for a checkpoint (local)."""
+        arrays: dict[str, Array] = {}
+        values: dict[str, Any] = {"schedule": asdict(self.schedule)}
+        for name, part in self._parts():
+            own_arrays, values[name] = part.save()
+            arrays |= {f"{name}_{key}": array for key, array in own_arrays.items()}
+        if self._anchor is not None:
+            arrays["anchor"] = self._anchor
+        return arrays, values
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Go on from what `save` gave; a source without `save` starts afresh (local)."""
+        self.schedule = Schedule(**values["schedule"])
+        for name, part in self._parts():
+            own = {k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")}
+            part.restore(own, values[name])
+        self._anchor = arrays.get("anchor")
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """Sources with something to save, by the name of their part in a checkpoint."""
+        both = (("source", self.source), ("rival", self.rival))
+        return [(name, part) for name, part in both if hasattr(part, "save")]

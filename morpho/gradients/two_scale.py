@@ -1,0 +1,42 @@
+"""What several sources share: the solution on blocks at the present design."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from morpho.gradients.physics import Physics
+from morpho.interfaces import Array
+from morpho.problem.spec import GradientSpec
+
+
+class TwoScale:
+    """Solves on blocks once per design, however many sources ask."""
+
+    def __init__(self, physics: Physics, block: int) -> None:
+        self.physics, self.blocks = physics, physics.coarse(block)
+        self._rho: Array | None = None
+        self._state: Any = None
+
+    def at(self, rho: Array) -> Any:
+        """The `CoarseState` at rho (n,) (collective)."""
+        if rho is not self._rho:
+            self._state, self._rho = self.blocks.solve(rho), rho
+        return self._state
+
+    def improve(self, rho: Array) -> None:
+        """Let the fine displacement follow that of the blocks up to rho (n,), before a fine solve (collective)."""
+        self.at(rho)
+        self.blocks.improve()
+
+
+class Tools:
+    """What a source is made from."""
+
+    def __init__(self, physics: Physics, spec: GradientSpec) -> None:
+        self.physics, self.spec = physics, spec
+
+    @cached_property
+    def two_scale(self) -> TwoScale:
+        """Made at the first use, which is collective."""
+        return TwoScale(self.physics, self.spec.block)
