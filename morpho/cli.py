@@ -85,6 +85,27 @@ def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None
             logging.getLogger("morpho").info(line)
 
 
+@app.command(context_settings=PETSC, epilog=PETSC_HELP)
+def bench(
+    context: typer.Context,
+    file: ProblemFile,
+    sources: Annotated[str, typer.Option(help="gradient sources, a comma between them, or all")] = "exact,inexact,onsg",
+    repeat: Annotated[int, typer.Option(min=1, help="starts: the problem's own, then perturbed ones")] = 1,
+    output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Compare gradient sources: wall time, and the exact objective of what each returns."""
+    comm = _start(context)
+    problem = _load(comm, file, overrides)
+    from morpho import bench
+    from morpho.gradients import registry
+
+    names = list(registry.BUILT_IN) if sources == "all" else [name.strip() for name in sources.split(",")]
+    if said := [text for name in names for text in registry.complaints(name)]:
+        raise InputError([text.replace("gradient.source", "--sources") for text in said])
+    bench.bench(problem, names, repeat, output or Path("runs") / f"{problem.name}_bench", comm)
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of problem files, for editors and other programs."""
@@ -123,6 +144,26 @@ def report(
     render(folder, folder / "design.png", symmetric=symmetric)
     plot_history(folder, folder / "history.png")
     typer.echo(f"{folder / 'design.png'}, {folder / 'history.png'}")
+
+
+@app.command()
+def sources(
+    diagram: Annotated[str | None, typer.Option(metavar="NAME", help="draw how this one works, or all")] = None,
+    output: Annotated[Path | None, typer.Option(help="default NAME.svg; with all docs/images/sources")] = None,
+) -> None:
+    """List the gradient sources, or draw how they work (serial)."""
+    from morpho.gradients import names
+    from morpho.gradients.diagram import card_of, write
+
+    if output and not diagram:
+        raise InputError("--output goes with --diagram NAME")
+    if _rank() != 0:
+        return
+    if diagram:
+        lines = [str(path) for path in write(diagram, output)]
+    else:
+        lines = [f"{name:<8} {card_of(name).summary}" for name in names()]
+    typer.echo("\n".join(lines))
 
 
 def main() -> NoReturn:

@@ -80,12 +80,12 @@ class Parts:
         problem, name = self.problem, self.problem.gradient.source
         tools = Tools(self.physics, problem.gradient)
         source = gradients.create(name, self.physics, tools)
-        rival, improve = None, None
+        rival, two_scale = None, None
         if registry.uses_blocks(name):
-            improve = tools.two_scale.improve
-            rival = gradients.create("secant", self.physics, tools) if name != "secant" else None
+            two_scale = tools.two_scale
+            rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
         guard = problem.objective.kind == "compliance"
-        return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, improve, guard)
+        return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, two_scale, guard)
 
     def start(self) -> Restart:
         """Before the first iteration (local)."""

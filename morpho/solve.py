@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -69,8 +69,13 @@ def iterate(problem: Problem, comm: MPI.Comm | None = None) -> Iterator[Step]:
         yield from design_loop(parts, parts.start(), interrupt)
 
 
-def solve(problem: Problem, output: str | Path | None = None, comm: MPI.Comm | None = None) -> Result:
-    """Optimize; with `output`, write a run folder there (collective).
+def solve(
+    problem: Problem,
+    output: str | Path | None = None,
+    comm: MPI.Comm | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Result:
+    """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
 
     Raises:
         InputError: before any solve. Numerical failures do not raise: see `Result.status`.
@@ -79,7 +84,7 @@ def solve(problem: Problem, output: str | Path | None = None, comm: MPI.Comm | N
     comm = comm or MPI.COMM_WORLD
     with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
         recorder = Recorder.create(parts, output, start)
-        return _run(parts, parts.start(), recorder, interrupt)
+        return _run(parts, parts.start(), recorder, interrupt, on_step)
 
 
 def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
@@ -154,7 +159,13 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             return
 
 
-def _run(parts: Parts, restart: Restart, recorder: Recorder, interrupt: Interrupt) -> Result:
+def _run(
+    parts: Parts,
+    restart: Restart,
+    recorder: Recorder,
+    interrupt: Interrupt,
+    on_step: Callable[[Step], None] | None = None,
+) -> Result:
     """The loop with everything written down, and every failure turned into a status (collective)."""
     recorder.begin(restart)
     last: Step | None = None
@@ -163,6 +174,8 @@ def _run(parts: Parts, restart: Restart, recorder: Recorder, interrupt: Interrup
         for step in design_loop(parts, restart, interrupt):
             last = step
             recorder.add(step)
+            if on_step is not None:
+                on_step(step)
         assert last is not None and last.status is not None
         status, last = last.status, _certify(parts, last)
     except (SolverError, StorageError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from morpho import noise
 from morpho.design.chain import Chain
 from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
 from morpho.design.helmholtz import HelmholtzFilter, length_parameter
@@ -84,7 +85,9 @@ class Design:
         return projection is None or is_settled(projection.beta, iteration)
 
     def initial(self) -> Array:
-        """(n,) uniform start in the cells that are designed, such that the whole has the volume asked for (local).
+        """(n,) start in the cells that are designed, such that the whole has the volume asked for (local).
+
+        Uniform up to `design.perturbation`, which leaves the volume as it is on average.
 
         `design.initial` says the density itself; without it and without a volume constraint the start is 0.5.
         """
@@ -96,7 +99,10 @@ class Design:
             solid, void = self.passive_volume
             left = self.mesh.total_volume - solid - void
             value = min(1.0, max(0.01, (min(fractions) * self.mesh.total_volume - solid) / left))
-        return self.passive.apply(np.full(self.mesh.n, value or 0.5))[0]
+        x = np.full(self.mesh.n, value or 0.5)
+        if amplitude := self.problem.design.perturbation:
+            x *= 1 + amplitude * (2 * noise.uniform(self.mesh.key, self.problem.design.seed) - 1)
+        return self.passive.apply(np.minimum(x, 1.0))[0]
 
     def smooth(self, x: Array, d: Array) -> Array:
         """The sensitivity filter on a compliance derivative, if there is one (collective)."""

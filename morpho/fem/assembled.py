@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from petsc4py import PETSc
 
@@ -17,11 +18,12 @@ from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
 from morpho.fem.material import Material, lame, make_material
+from morpho.fem.reduced import best_combination
 from morpho.fem.state import State
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
-from morpho.parallel import any_rank
+from morpho.parallel import any_rank, global_dot
 from morpho.problem.spec import Problem
 
 
@@ -129,34 +131,70 @@ class Elasticity:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
+        self._set_density(rho)
+        iterations, converged = 0, True
+        for i in range(len(self.cases)):
+            taken, tight = self._solve_case(i, rtol, at_most)
+            iterations, converged = iterations + taken, converged and tight
+        return self._state(rho, iterations, start, converged)
+
+    def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
+        """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
+        start, worst = time.perf_counter(), 0.0
+        self._set_density(rho)
+        image = self._b.duplicate()
+
+        def apply(v: Array) -> Array:
+            vector = PETSc.Vec().createWithArray(v, comm=self.comm)
+            self._A.mult(vector, image)
+            vector.destroy()
+            return np.array(image.array)
+
+        for i, u in enumerate(self.u):
+            rest, lift = self._right_hand_side(i), np.ascontiguousarray(bases[-1][i][: self.owned])
+            basis = [np.ascontiguousarray(basis[i][: self.owned]) for basis in bases]
+            if self.moving:  # the last displacement carries the prescribed values, differences to it do not
+                rest -= apply(lift)
+                basis = [v - lift for v in basis[:-1]]
+            found, residual = best_combination(basis, rest, apply, partial(global_dot, self.comm))
+            u.x.array[: self.owned] = found + lift if self.moving else found
+            u.x.scatter_forward()
+            worst = max(worst, residual)
+        image.destroy()
+        return self._state(rho, 0, start, converged=False), worst
+
+    def displacements(self) -> list[Array]:
+        """Nodal displacement of every load case with ghosts, itself (local)."""
+        return [u.x.array for u in self.u]
+
+    def _set_density(self, rho: Array) -> None:
+        """Assemble the matrix of a density (collective)."""
         self.prepare()
         self._set(self._E, self.material.stiffness(rho))
         self._set(self._rho, rho)
         self._A.zeroEntries()
         fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
         self._A.assemble()
-        iterations, converged = 0, True
+
+    def _state(self, rho: Array, iterations: int, start: float, converged: bool) -> State:
+        """What follows from the displacements at a density (collective)."""
         shape = (len(self.cases), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)
-        for i in range(len(self.cases)):
+        stiffness, slope = self._E.x.array[self._cell_dof], self.material.derivative(rho)
+        for i, u in enumerate(self.u):
             load = self.loads[i] + self._self_weight(i)
-            taken, tight = self._solve_case(i, load, rtol, at_most)
-            iterations, converged = iterations + taken, converged and tight
-            energy[i], weight_work = self.cell_work(i, self.u[i].x.array)
-            stiffness, slope = self._E.x.array[self._cell_dof], self.material.derivative(rho)
-            sums = np.array([load @ self.u[i].x.array[: self.owned], stiffness @ energy[i]])
-            work, stored = self.comm.allreduce(sums)
+            energy[i], weight_work = self.cell_work(i, u.x.array)
+            work, stored = self.comm.allreduce(np.array([load @ u.x.array[: self.owned], stiffness @ energy[i]]))
             compliance[i] = 2 * work - stored
             derivative[i] = 2 * weight_work - slope * energy[i]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
-    def _solve_case(self, i: int, load: Array, rtol: float | None, at_most: int | None) -> tuple[int, bool]:
-        """Solve load case i into self.u[i]; iterations, and whether to the solver's tolerance (collective)."""
-        assert self._solver is not None
+    def _right_hand_side(self, i: int) -> Array:
+        """Owned entries of the load of case i with what held dofs do to it; prescribed values there (collective)."""
         b = fem.Function(self.V)
-        b.x.array[: self.owned] = load
+        b.x.array[: self.owned] = self.loads[i] + self._self_weight(i)
         if self.moving:
             lifted = fem.Function(self.V)
             fem.apply_lifting(lifted.x.array, [self._a], [self.conditions])
@@ -164,8 +202,14 @@ class Elasticity:
             b.x.array[: self.owned] += lifted.x.array[: self.owned]
         for condition in self.conditions:
             condition.set(b.x.array)
+        return np.array(b.x.array[: self.owned])
+
+    def _solve_case(self, i: int, rtol: float | None, at_most: int | None) -> tuple[int, bool]:
+        """Solve load case i into self.u[i]; iterations, and whether to the solver's tolerance (collective)."""
+        assert self._solver is not None
+        self._b.array[:] = self._right_hand_side(i)
+        for condition in self.conditions:
             condition.set(self.u[i].x.array)
-        self._b.array[:] = b.x.array[: self.owned]
         x = PETSc.Vec().createWithArray(self.u[i].x.array[: self.owned], comm=self.comm)
         try:
             found = self._solver.solve(self._b, x, rtol, at_most)
@@ -212,6 +256,8 @@ class Elasticity:
 
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve of load case i from what `displacement` gave (collective)."""
+        for coarse in self._coarse.values():
+            coarse.part()
         nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
         nodal[self.V.dofmap.list[: self.mesh.n]] = values.reshape(self.mesh.n, -1, self.mesh.dim)
         self.u[i].x.scatter_forward()

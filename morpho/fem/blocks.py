@@ -46,7 +46,13 @@ class CoarsePhysics(Protocol):
         """(n,) the same for cells (collective)."""
 
     def improve(self) -> None:
-        """Add to the displacement of the cells how that of the blocks moved since the last `improve` (local)."""
+        """Add to the displacement of the cells how that of the blocks moved since both were in step (local)."""
+
+    def follow(self) -> None:
+        """Note that the displacements of the blocks and of the cells are in step, for the same design (local)."""
+
+    def part(self) -> None:
+        """Note that they are not, until the next `follow` (local)."""
 
     def close(self) -> None:
         """Free what PETSc holds (collective)."""

@@ -67,7 +67,7 @@ class AssembledCoarse:
         self._share = fine.mesh.volumes / self._volumes[self.owner]
         self._smooth_cells, self._smooth_blocks = CornerMean(fine.mesh), CornerMean(mesh)
         self._simplices = mesh.cell_name in ("triangle", "tetrahedron")
-        self._u_before = [u.x.array.copy() for u in self.coarse.u]
+        self._u_before = [u.x.array.copy() for u in self.coarse.u]  #: when the cells were last in step
 
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
@@ -100,10 +100,16 @@ class AssembledCoarse:
         return self._smooth_cells.apply(values)
 
     def improve(self) -> None:
-        for u, now, before in zip(self.fine.u, self.coarse.u, self._u_before, strict=True):
+        for u, now, before in zip(self.fine.u, self.coarse.u, self._u_before, strict=False):
             u.x.array[:] += self._prolonged(now.x.array - before)
             u.x.scatter_forward()
             before[:] = now.x.array
+
+    def follow(self) -> None:
+        self._u_before = [u.x.array.copy() for u in self.coarse.u]
+
+    def part(self) -> None:
+        self._u_before.clear()
 
     def close(self) -> None:
         self.coarse.close()

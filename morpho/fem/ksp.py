@@ -111,7 +111,9 @@ class LinearSolver:
         """
         tolerances = self.ksp.getTolerances()
         if self.warm_start:
-            self.ksp.setTolerances(rtol=rtol or tolerances[0], max_it=at_most or tolerances[3])
+            loosest = tolerances[0] if rtol is None else rtol
+            most = tolerances[3] if at_most is None else min(at_most, tolerances[3])
+            self.ksp.setTolerances(rtol=loosest, max_it=most)
         try:
             with self._options_in_force():
                 self.ksp.solve(b, x)
@@ -128,7 +130,10 @@ class LinearSolver:
                 f"the linear solver stopped after {iterations} iterations ({name}); "
                 "raise material.E_min_ratio or solver.max_iterations, or choose another solver.preset"
             )
-        return (iterations, rtol is None and not enough) if self.warm_start else (1, True)
+        if not self.warm_start:
+            return 1, True
+        asked_for_less = rtol is not None or at_most is not None
+        return iterations, not asked_for_less or self.ksp.getResidualNorm() <= tolerances[0] * b.norm()
 
     def close(self) -> None:
         """Free the solver (collective)."""

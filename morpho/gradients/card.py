@@ -18,3 +18,4 @@ class Card:
     corrected: bool = True  #: whether the supervisor asks for corrections between the first and the last iterations
     warm_up: int = 3  #: corrections at the start, if the problem does not say
     loose: bool = True  #: whether corrections may be solved loosely
+    rival: bool = False  #: whether the secant stands in while the source loses to it

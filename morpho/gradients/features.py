@@ -11,14 +11,24 @@ from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array
 
 CELL_FIELDS = ("density", "density, corner mean", "log coarse energy")
-BLOCK_FIELDS = ("block density", "block density, corner mean", "log block energy, corner mean")
-#: In the order of `kernels.gather`: fields now, log(e / eH) at the anchor, and how the fields changed since then.
+#: On blocks of two cells, whatever the blocks of the coarse solution are; the first ones are seen as changes, too.
+BLOCK_FIELDS = (
+    "density of the block, corner mean",
+    "log coarse energy of the block, corner mean",
+    "density of the block",
+    "density of the block, corner mean of corner means",
+    "log stiffness of the block",
+    "log stiffness of the block, corner mean",
+)
+BLOCK_CHANGES = 2
+#: In the order of `kernels.gather`: fields now, log(e / eH) at the anchor, and how fields changed since then.
 NAMES = (
     *CELL_FIELDS,
     *BLOCK_FIELDS,
     "log of exact over coarse energy at the anchor",
-    *(f"change of {name}" for name in (*CELL_FIELDS, BLOCK_FIELDS[0])),
+    *(f"change of {name}" for name in (*CELL_FIELDS, *BLOCK_FIELDS[:BLOCK_CHANGES])),
 )
+SOFT = np.float32(1e-3)  #: relative stiffness that is added before a logarithm
 LARGEST_LOG = 8.0  #: of an energy over the mean
 LARGEST_RATIO = 4.0  #: of log(e / eH)
 TINY = np.float32(1e-30)
@@ -35,20 +45,23 @@ class Snapshot:
 
 def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     """The fields at rho (n,), from the solution on blocks; log(e / eH) is left open (collective)."""
-    coarse, blocks = two_scale.at(rho), two_scale.blocks
+    coarse, pairs = two_scale.at(rho), two_scale.pairs
     k, n = coarse.energy.shape
     level = np.log(np.maximum(coarse.mean_energy, 1e-300))
     cells = np.empty((k, len(CELL_FIELDS) + 1, n), np.float32)
-    fields = np.empty((k, len(BLOCK_FIELDS), blocks.n_blocks), np.float32)
+    blocks = np.empty((k, len(BLOCK_FIELDS), pairs.n_blocks), np.float32)
     cells[:, 0] = rho
-    cells[:, 1] = blocks.smooth(cells[0, 0])
-    mean = blocks.mean(cells[0, 0])
-    fields[:, 0] = mean
-    fields[:, 1] = blocks.smooth_blocks(mean)
+    cells[:, 1] = two_scale.blocks.smooth(cells[0, 0])
+    mean = pairs.mean(cells[0, 0])
+    smooth = pairs.smooth_blocks(mean)
+    blocks[:, 0], blocks[:, 2], blocks[:, 3] = smooth, mean, pairs.smooth_blocks(smooth)
+    stiffness = pairs.mean(cells[0, 0] * cells[0, 0] * cells[0, 0])
+    blocks[:, 4] = np.log(stiffness + SOFT)
+    blocks[:, 5] = np.log(pairs.smooth_blocks(stiffness) + SOFT)
     for i in range(k):
         cells[i, 2] = relative_log(coarse.energy[i], level[i])
-        fields[i, 2] = blocks.smooth_blocks(relative_log(blocks.mean(coarse.energy[i]), level[i]))
-    return Snapshot(cells, fields, level)
+        blocks[i, 1] = pairs.smooth_blocks(pairs.mean(cells[i, 2]))
+    return Snapshot(cells, blocks, level)
 
 
 def relative_log(energy: Floats, level: float) -> Floats:

@@ -41,18 +41,22 @@ def gather(X, cells, now, then, blocks_now, blocks_then, owner):
         for i in range(m):
             row[i] = value[i] - source[cells[i]]
         at += 1
-    row, value, source = X[at], X[len(now)], blocks_then[0]
-    for i in range(m):
-        row[i] = value[i] - source[owner[cells[i]]]
+    for field in range(len(X) - at):
+        row, value, source = X[at + field], X[len(now) + field], blocks_then[field]
+        for i in range(m):
+            row[i] = value[i] - source[owner[cells[i]]]
 
 
 @compiled
 def perceptron(out, X, m, W, b, w):
-    """out[:m] = w . softsign(W X + b) of the columns of X (features, at least m); W (hidden, features)."""
+    """out[:m] = w . a(W X + b) of the columns of X (features, at least m), a as in `network.activation`.
+
+    W is (hidden, features).
+    """
     hidden, features = W.shape
     total = np.zeros(CHUNK, np.float32)
     z = np.empty(CHUNK, np.float32)
-    one = np.float32(1)
+    one, half = np.float32(1), np.float32(0.5)
     for h in range(hidden):
         z[:] = b[h]
         f = 0
@@ -69,7 +73,7 @@ def perceptron(out, X, m, W, b, w):
             f += 1
         weight = w[h]
         for i in range(m):
-            total[i] += weight * z[i] / (one + abs(z[i]))
+            total[i] += weight * half * (z[i] + z[i] * z[i] / (one + abs(z[i])))
     for i in range(m):
         out[i] = total[i]
 
@@ -106,25 +110,12 @@ def distance(a, b):
 
 
 @compiled
-def hashed(key, seed):
-    """A number in [0, 1) that depends on a cell's global number and the seed alone (after splitmix64)."""
-    z = np.uint64(key) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)) * 2.0**-53
-
-
-@compiled
-def sample(keys, importance, share, uniform, seed):
-    """Cells (local numbers) drawn with probability share * importance + uniform, where the importance is not zero.
-
-    The draw of a cell does not depend on which rank has it.
-    """
-    found = np.empty(len(keys), np.int64)
+def sample(importance, draws, share, uniform):
+    """Cells whose draw is below share * importance + uniform, where the importance is not zero."""
+    found = np.empty(len(draws), np.int64)
     count = 0
-    for i in range(len(keys)):
-        if importance[i] > 0 and hashed(keys[i], seed) < share * importance[i] + uniform:
+    for i in range(len(draws)):
+        if importance[i] > 0 and draws[i] < share * importance[i] + uniform:
             found[count] = i
             count += 1
     return found[:count].copy()

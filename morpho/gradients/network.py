@@ -10,18 +10,23 @@ import numpy as np
 
 from morpho.gradients.physics import Floats
 
-LEARNING_RATE, WEIGHT_DECAY, BETA1, BETA2 = 3e-3, 1e-4, 0.9, 0.999
+LEARNING_RATE, WEIGHT_DECAY, BETA1, BETA2 = 3e-3, 0.1, 0.9, 0.999
 ROUNDED = 0.3  #: errors of the logarithm below this count quadratically, above linearly
 SPREAD_FLOOR = 1e-2  #: added to the standard deviation of each feature
 
 
 @dataclass(frozen=True)
 class Weights:
-    """out = w . softsign(W x + b), with the scaling of the features taken in."""
+    """out = w . activation(W x + b), with the scaling of the features taken in."""
 
     W: Floats  #: (hidden, features)
     b: Floats  #: (hidden,)
     w: Floats  #: (hidden,)
+
+
+def activation(z: Any) -> Any:
+    """z (1 + z / (1 + |z|)) / 2: nearly x sigmoid(x), without an exponential."""
+    return 0.5 * (z + z * z / (1 + z.abs()))
 
 
 class Adam:
@@ -61,8 +66,8 @@ class Network:
             first.bias.uniform_(-1, 1, generator=self.random)
         last = torch.nn.Linear(hidden, 1, bias=False)
         torch.nn.init.zeros_(last.weight)
-        self.model = torch.nn.Sequential(first, torch.nn.Softsign(), last).to(self.device)
-        self.adam = Adam(list(self.model.parameters()))
+        self.first, self.last = first.to(self.device), last.to(self.device)
+        self.adam = Adam([*self.first.parameters(), *self.last.parameters()])
         self.has_scale = False
         self.mean: Floats = np.zeros(features, np.float32)  #: of each feature, from the first samples
         self.spread: Floats = np.ones(features, np.float32)
@@ -82,7 +87,7 @@ class Network:
         loss = torch.zeros(())
         for _ in range(steps):
             pick = torch.randint(len(y), (count,), generator=self.random).to(self.device)
-            out = self.model(torch.cat([x[pick] for x in both])).squeeze(1)
+            out = self.last(activation(self.first(torch.cat([x[pick] for x in both])))).squeeze(1)
             found = out[:count] - out[count:] if before.size else out
             loss = torch.nn.functional.smooth_l1_loss(found, y[pick], beta=ROUNDED)
             self.adam.step(torch.autograd.grad(loss, self.adam.parameters))
@@ -98,8 +103,7 @@ class Network:
 
     def weights(self) -> Weights:
         """For `kernels.infer` (local)."""
-        first, last = self.model[0], self.model[2]
-        W, b, w = (p.detach().cpu().numpy().astype(np.float32) for p in (first.weight, first.bias, last.weight))
+        W, b, w = (p.detach().cpu().numpy().astype(np.float32) for p in self.adam.parameters)
         W = W / self.spread
         return Weights(W, b - W @ self.mean, w[0].copy())
 
@@ -110,7 +114,7 @@ class Network:
         return {
             "mean": self.mean.tolist(),
             "spread": self.spread.tolist(),
-            "parameters": [p.detach().cpu().numpy().tolist() for p in self.model.parameters()],
+            "parameters": [p.detach().cpu().numpy().tolist() for p in self.adam.parameters],
             "moments": [[m.cpu().numpy().tolist() for m in moment] for moment in (self.adam.first, self.adam.second)],
             "steps": self.adam.steps,
             "random": self.random.get_state().numpy().tolist(),
@@ -124,7 +128,7 @@ class Network:
         self.has_scale = True
         self.mean, self.spread = (np.array(saved[name], np.float32) for name in ("mean", "spread"))
         with torch.no_grad():
-            for p, values in zip(self.model.parameters(), saved["parameters"], strict=True):
+            for p, values in zip(self.adam.parameters, saved["parameters"], strict=True):
                 p.copy_(torch.tensor(values))
         for moment, values in zip((self.adam.first, self.adam.second), saved["moments"], strict=True):
             for m, value in zip(moment, values, strict=True):

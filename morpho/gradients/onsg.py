@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from morpho import noise
 from morpho.gradients import features
 from morpho.gradients.card import Card
 from morpho.gradients.features import NAMES, Snapshot
@@ -50,6 +51,7 @@ class Onsg:
         ),
         learns="the network, from pairs of exact designs; then the anchor",
         blocks=True,
+        rival=True,
     )
 
     @classmethod
@@ -165,14 +167,14 @@ class Onsg:
 
     def _infer(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """N(phi) of load case i in the given cells (local)."""
-        out, net, owner = np.empty(len(cells), np.float32), self.weights, self.two_scale.blocks.owner
+        out, net, owner = np.empty(len(cells), np.float32), self.weights, self.two_scale.pairs.owner
         infer(out, cells, now.cells[i, :-1], then.cells[i], now.blocks[i], then.blocks[i], owner, net.W, net.b, net.w)
         return out
 
     def _features(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """(len(cells), features) of load case i (local)."""
         X = np.empty((len(NAMES), len(cells)), np.float32)
-        owner = self.two_scale.blocks.owner
+        owner = self.two_scale.pairs.owner
         gather(X, cells, now.cells[i, :-1], then.cells[i], now.blocks[i], then.blocks[i], owner)
         return X.T
 
@@ -182,7 +184,7 @@ class Onsg:
         total, active = self.physics.comm.allreduce(local)
         share, uniform = self.samples / 2 / max(total, 1e-300), self.samples / 2 / max(active, 1)
         self.seed += 1
-        return sample(self.keys, importance, share, uniform, self.seed)
+        return sample(importance, noise.uniform(self.keys, self.seed), share, uniform)
 
     def _together(self, cells: Any, *columns: Floats) -> tuple[Floats, ...]:
         """Samples of all ranks in the order of their keys, the same everywhere (collective)."""
@@ -203,7 +205,7 @@ class Onsg:
             arrays["base"] = self.base.T.astype(np.float64)
         if self.weight_work is not None:
             arrays["weight_work"] = self.weight_work.T.copy()
-        owner = self.two_scale.blocks.owner
+        owner = self.two_scale.pairs.owner
         for j, snapshot in enumerate(self.past):
             for i in range(len(self.compliance_ratio)):
                 arrays[f"cells_{j}_{i}"] = snapshot.cells[i].T.astype(np.float64)
@@ -228,10 +230,10 @@ class Onsg:
             self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
         if "weight_work" in arrays:
             self.weight_work = np.ascontiguousarray(arrays["weight_work"].T)
-        blocks, k = self.two_scale.blocks, range(len(self.compliance_ratio))
+        pairs, k = self.two_scale.pairs, range(len(self.compliance_ratio))
         for j, level in enumerate(values["levels"]):
             cells = np.stack([arrays[f"cells_{j}_{i}"].T for i in k]).astype(np.float32)
-            fields = np.empty((len(k), len(features.BLOCK_FIELDS), blocks.n_blocks), np.float32)
+            fields = np.empty((len(k), len(features.BLOCK_FIELDS), pairs.n_blocks), np.float32)
             for i in k:
-                fields[i][:, blocks.owner] = arrays[f"blocks_{j}_{i}"].T
+                fields[i][:, pairs.owner] = arrays[f"blocks_{j}_{i}"].T
             self.past.append(Snapshot(cells, fields, np.array(level)))

@@ -11,7 +11,7 @@ from morpho.gradients.onsg import Onsg
 from morpho.gradients.physics import Floats
 from morpho.interfaces import Array
 
-ENERGY, BLOCK_ENERGY = 2, 2  #: rows of the cell and block fields
+ENERGY, BLOCK_ENERGY = 2, 1  #: rows of the cell and block fields
 
 
 class PlainOnsg(Onsg):
@@ -33,7 +33,7 @@ class PlainOnsg(Onsg):
 
     def _scale(self, i: int, cells: Any, snapshot: Snapshot) -> Floats:
         """Log of the energy around the block of each cell, relative to the mean (local)."""
-        return np.asarray(snapshot.blocks[i, BLOCK_ENERGY][self.two_scale.blocks.owner[cells]])
+        return np.asarray(snapshot.blocks[i, BLOCK_ENERGY][self.two_scale.pairs.owner[cells]])
 
 
 def _alone(now: Snapshot) -> tuple[Snapshot, Snapshot]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
 from morpho.gradients.kernels import distance, signs
 from morpho.gradients.physics import Physics, from_state
+from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.problem.spec import GradientSpec, OptimizerSpec
 
@@ -72,15 +72,15 @@ class Supervisor:
         spec: GradientSpec,
         optimizer: OptimizerSpec,
         rival: GradientSource | None = None,
-        improve: Callable[[Array], None] | None = None,
+        two_scale: TwoScale | None = None,
         guard: bool = True,
     ) -> None:
         """Args:
         rival: the secant, for sources that it can stand in for.
-        improve: moves the fine displacement towards a density, before it is solved there loosely.
+        two_scale: for sources with blocks; gives fine solves a better start.
         guard: whether a rising objective is taken back.
         """
-        self.physics, self.source, self.rival, self.improve = physics, source, rival, improve
+        self.physics, self.source, self.rival, self.two_scale = physics, source, rival, two_scale
         self.spec, self.optimizer, self.guard = spec, optimizer, guard
         self._may_be_positive = bool(np.any(getattr(physics, "weight_density", 0.0)))
         self.card: Card = getattr(source, "card", OWN)
@@ -102,6 +102,9 @@ class Supervisor:
         if not reason:
             stands_in = None if plan.trusted else self.rival
             estimate = (stands_in or self.source).estimate(rho)
+            if estimate.kind == "exact":  # the source solved of its own accord
+                plan.since, plan.estimate = 0, estimate.objective
+                return self._advice(estimate, "exact")
             reason = self._objection(estimate)
             if not reason:
                 plan.estimate = estimate.objective
@@ -167,9 +170,11 @@ class Supervisor:
         guesses: list[Gradient | None] = [None, None]
         if before is not None and self.card.corrected:
             guesses = [None if part is None else part.estimate(rho) for part in (self.source, self.rival)]
-        if self.improve is not None and (plan.since > 1 or not tight):
-            self.improve(rho)
+        if self.two_scale is not None and (plan.since > 1 or not tight):
+            self.two_scale.improve(rho)
         exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
+        if self.two_scale is not None:
+            self.two_scale.follow(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
         rises = before is not None and exact.objective > (1 + spec.rollback) * plan.objective
         rollback = bool(rises and self.guard and plan.since > 1 and not stage_is_new)

@@ -15,6 +15,7 @@ class TwoScale:
 
     def __init__(self, physics: Physics, block: int) -> None:
         self.physics, self.blocks = physics, physics.coarse(block)
+        self.pairs = physics.coarse(2)  #: for averages; not solved on, unless blocks are of two
         self._rho: Array | None = None
         self._state: Any = None
 
@@ -28,6 +29,11 @@ class TwoScale:
         """Let the fine displacement follow that of the blocks up to rho (n,), before a fine solve (collective)."""
         self.at(rho)
         self.blocks.improve()
+
+    def follow(self, rho: Array) -> None:
+        """Note that the fine displacement is that of rho (n,) (collective)."""
+        self.at(rho)
+        self.blocks.follow()
 
 
 class Tools:

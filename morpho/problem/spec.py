@@ -182,6 +182,8 @@ class Design(Spec):
     initial: float | None = Field(
         None, gt=0, le=1, description="initial density of the designed cells; default: meets the volume"
     )
+    perturbation: float = Field(0.0, ge=0, le=1, description="relative random change of the initial density, per cell")
+    seed: int = Field(0, ge=0, description="of the perturbation")
 
 
 class OnsgSpec(Spec):
@@ -196,6 +198,13 @@ class OnsgSpec(Spec):
     steps: int = Field(60, ge=1, description="training steps at every exact gradient after that")
     window: int = Field(3, ge=1, description="earlier exact designs that a new one is paired with")
     seed: int = Field(0, ge=0)
+
+
+class RomSpec(Spec):
+    """The reduced basis of `source: rom`."""
+
+    size: int = Field(6, ge=1, le=50, description="displacements in the basis")
+    residual: float = Field(0.1, gt=0, lt=1, description="relative residual up to which a reduced solution will do")
 
 
 class GradientSpec(Spec):
@@ -220,6 +229,7 @@ class GradientSpec(Spec):
     move_limit: float | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
     rollback: float = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")
     onsg: OnsgSpec = OnsgSpec()
+    rom: RomSpec = RomSpec()
 
 
 class OptimizerSpec(Spec):

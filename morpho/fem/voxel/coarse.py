@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RTOL = 0.03  #: relative residual of the solves on blocks, which start from the last design
 MAX_ITERATIONS = 200
-LASTS, FEW = 6, 2  #: solves that the preconditioner serves, as long as each takes at most so many iterations
+FEW = 2  #: iterations of a solve that are done with the preconditioner of an earlier design, before it is set up anew
 
 
 class VoxelCoarse:
@@ -60,9 +60,9 @@ class VoxelCoarse:
         self._modes = element.modes.astype(np.float32)
         self._loads = [self._restricted(forces.dofs, forces.values) for forces in fine.forces]
         self._values = self._held_values(operator.held)
-        self._age, self._slow = 0, True  #: solves since the preconditioner was set up, and whether it has become bad
+        self._set_up_for = ""  #: which design the preconditioner is for: none, an "earlier" one, or "this"
         self.u = [np.zeros(mask.shape) for _ in fine.cases]
-        self._u_before = [u.copy() for u in self.u]
+        self._u_before = [u.copy() for u in self.u]  #: when the cells were last in step
 
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
@@ -70,16 +70,14 @@ class VoxelCoarse:
         E = fine.material.stiffness(rho).reshape(fine.mesh.shape)
         sum_in_blocks(cg.operator.E, E, self.block)
         cg.operator.E *= self._scale
-        self._refresh()
+        self._set_up_for = self._set_up_for and "earlier"
         energy_of_cells = block_energy_3d if fine.mesh.dim == 3 else block_energy_2d
         energy = np.empty((k, fine.mesh.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
         for i, u in enumerate(self.u):
             load = self._loads[i] + self._self_weight(i, rho)
-            cg.r[:] = load
-            taken = cg.solve_state(u, self._values)[0]
-            iterations, self._slow = iterations + taken, self._slow or taken > FEW
+            iterations += self._solve_case(u, load)
             energy_of_cells(energy[i].reshape(fine.mesh.shape), u, self._modes, self.block)
             fine.element.kernels.strain_energy(stored, u, fine.element.modes)
             sums = np.array([float(np.vdot(stored, cg.operator.E)), float(np.sum(cg.operator.E)) / self._scale])
@@ -93,13 +91,20 @@ class VoxelCoarse:
         seconds = time.perf_counter() - start
         return CoarseState(compliance, energy, mean_energy, weight_work, iterations, seconds)
 
-    def _refresh(self) -> None:
-        """Give the preconditioner the present moduli, now and then: a settled design changes little (collective)."""
-        self._age += 1
-        if self._slow or self._age >= LASTS:
-            np.divide(self._cg.operator.E, self.fine.material.E, out=self._cg.preconditioner.E, casting="same_kind")
-            self._cg.preconditioner.refresh()
-            self._age, self._slow = 0, False
+    def _solve_case(self, u: Array, load: Array) -> int:
+        """Improve u, with the preconditioner of an earlier design as long as that serves; iterations (collective)."""
+        cg, taken = self._cg, 0
+        if self._set_up_for == "earlier":
+            cg.r[:] = load
+            taken, residual = cg.solve_state(u, self._values, at_most=FEW)
+            if residual <= RTOL:
+                return taken
+        if self._set_up_for != "this":
+            np.divide(cg.operator.E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
+            cg.preconditioner.refresh()
+            self._set_up_for = "this"
+        cg.r[:] = load
+        return taken + cg.solve_state(u, self._values)[0]
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)
@@ -113,7 +118,7 @@ class VoxelCoarse:
         return self._smooth_cells.apply(values)
 
     def improve(self) -> None:
-        for u, now, before in zip(self.fine.u, self.u, self._u_before, strict=True):
+        for u, now, before in zip(self.fine.u, self.u, self._u_before, strict=False):
             step = now - before
             for mask in self._masks[-2:0:-1]:
                 finer = np.zeros(mask.shape)
@@ -121,6 +126,12 @@ class VoxelCoarse:
                 step = finer
             add_prolonged(u, step)
             before[:] = now
+
+    def follow(self) -> None:
+        self._u_before = [u.copy() for u in self.u]
+
+    def part(self) -> None:
+        self._u_before.clear()
 
     def close(self) -> None:
         """Nothing to free (local)."""

@@ -12,6 +12,7 @@ import numpy as np
 from morpho.errors import SolverError
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
+from morpho.fem.reduced import best_combination
 from morpho.fem.state import State
 from morpho.fem.voxel import element
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
@@ -24,6 +25,7 @@ from morpho.fem.voxel.supports import hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
+from morpho.parallel import any_rank
 from morpho.problem.spec import Problem
 
 log = logging.getLogger("morpho")
@@ -46,6 +48,7 @@ class VoxelElasticity:
         self._settings = problem.solver
 
         self.supports, self.complaints, self.held = hold(mesh, problem.supports)
+        self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
         self.applied: list[AppliedForce] = []
         self.forces: list[NodalForces] = []
         for i, case in enumerate(problem.loads):
@@ -74,7 +77,7 @@ class VoxelElasticity:
             return
         if not _is_compiled(self.element.kernels):
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
-        self.u = [np.zeros(self.shape) for _ in self.cases]
+        self.u: list[Array] = [np.zeros(self.shape) for _ in self.cases]
         grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells)
         operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs)
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
@@ -92,19 +95,57 @@ class VoxelElasticity:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
-        self.prepare()
-        assert self._cg is not None
-        operator, grid = self._cg.operator, self._cg.preconditioner
-        operator.E.reshape(-1)[:] = self.material.stiffness(rho)
-        np.divide(operator.E, self.material.E, out=grid.E, casting="same_kind")
-        grid.refresh()
-        stiffness, slope = operator.E.reshape(-1), self.material.derivative(rho)
-        shape = (len(self.cases), self.mesh.n)
-        compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
+        cg = self._set_density(rho)
+        np.divide(cg.operator.E, self.material.E, out=cg.preconditioner.E, casting="same_kind")
+        cg.preconditioner.refresh()
         iterations, worst = 0, 0.0
         for i in range(len(self.cases)):
             taken, residual = self._solve_case(i, rho, rtol, at_most)
             iterations, worst = iterations + taken, max(worst, residual)
+        loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
+        return self._state(rho, iterations, start, converged=not loose)
+
+    def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
+        """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
+        start = time.perf_counter()
+        cg, worst = self._set_density(rho), 0.0
+        A, held = cg.operator, self.supports.dofs
+
+        def apply(v: Array) -> Array:
+            y = np.zeros_like(v)
+            A.add(y, v)
+            return y
+
+        for i, u in enumerate(self.u):
+            self._set_load(i, rho, cg.r)
+            cg.r.reshape(-1)[held] = 0
+            lift, basis = bases[-1][i], [basis[i] for basis in bases]
+            if self.moving:  # the last displacement carries the prescribed values, differences to it do not
+                A.add(cg.r, lift, -1.0)
+                basis = [v - lift for v in basis[:-1]]
+            u[:], residual = best_combination(basis, cg.r, apply, A.dot)
+            u += lift if self.moving else 0.0
+            worst = max(worst, residual)
+        return self._state(rho, 0, start, converged=False), worst
+
+    def displacements(self) -> list[Array]:
+        """Nodal displacement of every load case, itself (local)."""
+        return list(self.u)
+
+    def _set_density(self, rho: Array) -> ConjugateGradients:
+        """Put the stiffness of a density into the operator; the solver (collective)."""
+        self.prepare()
+        assert self._cg is not None
+        self._cg.operator.E.reshape(-1)[:] = self.material.stiffness(rho)
+        return self._cg
+
+    def _state(self, rho: Array, iterations: int, start: float, converged: bool) -> State:
+        """What follows from the displacements at a density (collective)."""
+        assert self._cg is not None
+        stiffness, slope = self._cg.operator.E.reshape(-1), self.material.derivative(rho)
+        shape = (len(self.cases), self.mesh.n)
+        compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
+        for i in range(len(self.cases)):
             self._strain_energy(i, energy[i])
             np.multiply(slope, energy[i], out=derivative[i])
             np.negative(derivative[i], out=derivative[i])
@@ -117,8 +158,7 @@ class VoxelElasticity:
             compliance[i] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
-        loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
-        return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged=not loose)
+        return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
     def _work(self, i: int) -> float:
         """Work of the given forces of case i on the nodes this rank owns (local)."""
@@ -182,6 +222,8 @@ class VoxelElasticity:
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve of load case i from what `displacement` gave, nearly (collective)."""
         self.prepare()
+        for coarse in self._coarse.values():
+            coarse.part()
         nz, ny, nx = self.mesh.shape
         u = self.u[i]
         u[:] = 0
