@@ -246,8 +246,9 @@ class Elasticity:
         return self._coarse[block]
 
     def on_mesh(self, mesh: Mesh) -> Elasticity:
-        """The same problem on another mesh (collective)."""
-        return Elasticity(mesh, self._problem)
+        """The same problem on another mesh, with the solver that suits its size (collective)."""
+        solver = self._settings.model_copy(update={"preset": "auto", "petsc_options": {}})
+        return Elasticity(mesh, self._problem.model_copy(update={"solver": solver}))
 
     def displacement(self, i: int) -> Array:
         """(n, nodes per cell * dim) displacement of load case i at the nodes of the owned cells (local)."""

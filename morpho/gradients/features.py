@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from morpho.gradients.physics import Floats
+from morpho.gradients.secant import CLIP
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array
 
@@ -30,7 +31,7 @@ NAMES = (
 )
 SOFT = np.float32(1e-3)  #: relative stiffness that is added before a logarithm
 LARGEST_LOG = 8.0  #: of an energy over the mean
-LARGEST_RATIO = 4.0  #: of log(e / eH)
+LARGEST_RATIO = float(np.log(CLIP))  #: of log(e / eH), as for the secant
 TINY = np.float32(1e-30)
 
 

@@ -25,6 +25,7 @@ from morpho.gradients.two_scale import Tools, TwoScale
 from morpho.interfaces import Array, Gradient
 
 LARGEST_CHANGE = 3.0  #: of the target, a difference of logarithms
+LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
 POOL = 12  #: batches of samples that training draws from, the newest ones
 
 
@@ -138,6 +139,7 @@ class Onsg:
         assert self.base is not None
         out = self._infer(i, cells, now, self.past[-1])
         out += self.base[i, cells]
+        np.minimum(out, LARGEST_EXPONENT, out=out)
         return np.asarray(np.exp(out, out=out) * coarse_energy[cells])
 
     def _anchor(self, snapshot: Snapshot) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from morpho.gradients.features import Snapshot
-from morpho.gradients.onsg import Onsg
+from morpho.gradients.onsg import LARGEST_EXPONENT, Onsg
 from morpho.gradients.physics import Floats
 from morpho.interfaces import Array
 
@@ -20,7 +20,7 @@ class PlainOnsg(Onsg):
     def _energy(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
         out = self._infer(i, cells, *_alone(now))
         out += self._scale(i, cells, now) + np.float32(now.level[i])
-        return np.asarray(np.exp(out, out=out))
+        return np.asarray(np.exp(np.minimum(out, LARGEST_EXPONENT + now.level[i]), dtype=np.float32))
 
     def _anchor(self, snapshot: Snapshot) -> None:
         self.base = np.zeros((len(snapshot.cells), 0), np.float32)

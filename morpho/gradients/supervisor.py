@@ -165,10 +165,11 @@ class Supervisor:
 
     def _correct(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
         plan, spec = self.schedule, self.spec
-        tight = self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
+        strict = spec.acceptance == "descent"
+        tight = strict or self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
         before = self._exact
         guesses: list[Gradient | None] = [None, None]
-        if before is not None and self.card.corrected:
+        if self._anchor is not None and self.card.corrected:
             guesses = [None if part is None else part.estimate(rho) for part in (self.source, self.rival)]
         if self.two_scale is not None and (plan.since > 1 or not tight):
             self.two_scale.improve(rho)
@@ -176,8 +177,9 @@ class Supervisor:
         if self.two_scale is not None:
             self.two_scale.follow(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
-        rises = before is not None and exact.objective > (1 + spec.rollback) * plan.objective
-        rollback = bool(rises and self.guard and plan.since > 1 and not stage_is_new)
+        allowed = 1.0 if strict else 1 + spec.rollback
+        rises = before is not None and exact.objective > allowed * plan.objective
+        rollback = rises and self.guard and (strict or plan.since > 1) and not stage_is_new
         if rollback:
             log.warning(
                 f"it {iteration}: the objective rose from {plan.objective:.6g} to {exact.objective:.6g} in "

@@ -228,6 +228,11 @@ class GradientSpec(Spec):
     )
     move_limit: float | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
     rollback: float = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")
+    acceptance: Literal["usual", "descent"] = Field(
+        "usual",
+        description="descent: corrections are exact, and steps that do not lower the exact objective are taken back "
+        "with half the move limit",
+    )
     onsg: OnsgSpec = OnsgSpec()
     rom: RomSpec = RomSpec()
 

@@ -1,0 +1,194 @@
+"""When exact gradients are asked for, what is caught, and what is taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+from two_scale_problems import SOURCES, cantilever
+
+from morpho import gradients
+from morpho.gradients import registry
+from morpho.gradients.exact import Exact
+from morpho.gradients.onsg import Onsg
+from morpho.parts import Parts
+from morpho.solve import iterate
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_factories", {})
+
+
+def run(problem):
+    """All steps of a run on this process."""
+    return list(iterate(problem, MPI.COMM_SELF))
+
+
+def spoiled(change, at=9):
+    """Register a source that is exact, but for what `change` does to some estimate; it notes what it learns."""
+    learned = []
+
+    class Spoiled:
+        def __init__(self, physics):
+            self.exact, self.calls = Exact(physics), 0
+
+        def estimate(self, rho):
+            self.calls += 1
+            gradient = replace(self.exact.estimate(rho), kind="estimated")
+            return change(gradient) if self.calls >= at else gradient
+
+        def learn(self, rho, exact):
+            learned.append(rho)
+
+    gradients.register("spoiled", Spoiled)
+    return learned
+
+
+def test_fixed_gap():
+    learned = spoiled(lambda gradient: gradient, at=100)
+    steps = run(cantilever("spoiled", 2, 20, every=4, last=2))
+    estimated = [s.advice.how == "estimate" for s in steps]
+    assert estimated == [False] * 3 + [True, True, True, False] * 3 + [True] * 3 + [False] * 2
+    assert len(learned) == 8
+    assert [s.advice.since for s in steps[2:8]] == [1, 1, 2, 3, 4, 1]
+
+
+def test_gap_grows_while_the_error_is_small():
+    spoiled(lambda gradient: gradient, at=100)
+    steps = run(cantilever("spoiled", 2, 60, correction_rtol=1e-8))
+    gaps = [s.advice.since for s in steps if s.advice.how != "estimate"]
+    assert gaps[-1] > 5 and max(gaps) <= 25
+    errors = [s.advice.error for s in steps if s.advice.how != "estimate"]
+    assert np.isnan(errors[0]) and np.nanmax(errors) < 1e-3
+
+
+def test_gap_shrinks_while_the_error_is_large():
+    spoiled(lambda gradient: replace(gradient, d_cases=gradient.d_cases * np.linspace(0.2, 1.8, 1152)), at=1)
+    steps = run(cantilever("spoiled", 2, 30))
+    assert all(s.advice.how != "estimate" for s in steps)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda g: replace(g, d_cases=-g.d_cases), "wrong sign"),
+        (lambda g: replace(g, d_cases=g.d_cases * np.where(np.arange(1152) % 3, 1.0, -1.0)), "wrong sign"),
+        (lambda g: replace(g, d_cases=g.d_cases * 0), "wrong sign"),
+        (lambda g: replace(g, d_cases=g.d_cases * np.nan), "not finite"),
+        (lambda g: replace(g, cases=g.cases * np.inf), "not finite"),
+        (lambda g: replace(g, cases=g.cases * 10), "jumps by a factor of"),
+    ],
+)
+def test_bad_estimates_are_caught(change, said, caplog):
+    spoiled(change)
+    exact, steps = run(cantilever("exact", 2, 30)), run(cantilever("spoiled", 2, 30))
+    assert said in caplog.text
+    assert "a correction instead" in caplog.text
+    assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.03)
+
+
+@pytest.mark.parametrize("how", ["sign", "nan", "shuffled"])
+@pytest.mark.parametrize("name", [s for s in SOURCES if s not in ("inexact", "rom")])
+def test_a_built_in_source_that_goes_wrong_is_caught(name, how, monkeypatch):
+    source, calls = registry.source_class(name), []
+    estimate = source.estimate
+
+    def wrong(self, rho):
+        calls.append(1)
+        gradient = estimate(self, rho)
+        if len(calls) < 8:
+            return gradient
+        d = gradient.d_cases
+        change = {"sign": -d, "nan": d * np.nan, "shuffled": np.random.default_rng(0).permutation(d, axis=1)}
+        return replace(gradient, d_cases=change[how])
+
+    monkeypatch.setattr(source, "estimate", wrong)
+    exact, steps = run(cantilever("exact", 2, 40)), run(cantilever(name, 2, 40))
+    assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.03)
+    assert sum(s.advice.how != "estimate" for s in steps[10:]) > 5
+
+
+@pytest.mark.parametrize("sabotage", ["weights", "labels"])
+def test_sabotaged_network_is_noticed(sabotage, monkeypatch):
+    """Noise instead of weights in mid-run, or shuffled labels: the secant stands in, the objective holds."""
+    rng, learn, train = np.random.default_rng(0), Onsg.learn, gradients.onsg.Network.train
+    learned = []
+
+    def noisy(self, rho, exact):
+        learn(self, rho, exact)
+        learned.append(1)
+        if len(learned) >= 6:
+            shapes = {name: getattr(self.weights, name).shape for name in ("W", "b", "w")}
+            noise = {name: rng.normal(0, 2, shape).astype(np.float32) for name, shape in shapes.items()}
+            self.weights = replace(self.weights, **noise)
+            self._anchor(self.past[-1])
+
+    def shuffled(self, after, before, target, steps):
+        return train(self, after, before, rng.permutation(target), steps)
+
+    if sabotage == "weights":
+        monkeypatch.setattr(Onsg, "learn", noisy)
+    else:
+        monkeypatch.setattr(gradients.onsg.Network, "train", shuffled)
+    exact, steps = run(cantilever("exact", iterations=60)), run(cantilever("onsg", iterations=60))
+    assert any(s.advice.how == "fallback" for s in steps)
+    assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.02)
+
+
+def test_a_rising_objective_is_taken_back(caplog):
+    def uphill(gradient):
+        return replace(gradient, d_cases=1 / np.minimum(gradient.d_cases, -1e-6 * np.abs(gradient.d_cases).max()))
+
+    spoiled(uphill)
+    with Parts(cantilever("spoiled", 2, 40, every=6, rollback=0.01), MPI.COMM_SELF) as parts:
+        from morpho.interrupt import Interrupt
+        from morpho.solve import design_loop
+
+        with Interrupt(MPI.COMM_SELF) as interrupt:
+            steps = list(design_loop(parts, parts.start(), interrupt))
+    back = [s for s in steps if s.advice.rollback]
+    assert back and "back to where it was" in caplog.text
+    for step in back:
+        earlier = [
+            s for s in steps[: step.iteration - 1] if s.advice.how in ("correction", "exact") and not s.advice.rollback
+        ]
+        np.testing.assert_array_equal(step.x, earlier[-1].x)
+        assert step.objective == earlier[-1].objective
+        assert step.advice.move_limit < 0.2
+
+
+@pytest.mark.parametrize("name", ["onsg", "coarse"])
+def test_descent_never_accepts_a_rise(name):
+    steps = run(cantilever(name, 2, 60, acceptance="descent", block=8))
+    accepted = [s.objective for s in steps if s.gradient.kind == "exact"]
+    assert all(later <= earlier for earlier, later in pairwise(accepted))
+    assert accepted[-1] < 0.5 * accepted[0]
+
+
+def test_convergence_is_confirmed_by_an_exact_gradient():
+    given = cantilever("secant", 2, 200)
+    rule = given.optimizer.model_copy(update={"objective_tolerance": 1e-3, "tolerance": 0.01})
+    last = run(given.model_copy(update={"optimizer": rule}))[-1]
+    assert last.iteration < 200
+    assert last.gradient.kind == "exact"
+
+
+def test_move_limit_of_estimated_steps():
+    steps = run(cantilever("secant", 2, 20, move_limit=0.05))
+    for step in steps:
+        estimated = step.advice.how == "estimate"
+        assert step.advice.move_limit == (0.05 if estimated else 0.2)
+        assert step.change <= step.advice.move_limit + 1e-12
+
+
+def test_continuation_asks_for_a_correction():
+    given = cantilever("secant", 2, 30)
+    material = given.material.model_validate({"penalty": {"start": 1.5, "max": 3, "every": 10, "step": 0.75}})
+    steps = run(given.model_copy(update={"material": material}))
+    assert [steps[i].advice.how for i in (10, 20)] == ["correction", "correction"]

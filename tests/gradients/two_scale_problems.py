@@ -1,0 +1,68 @@
+"""Small problems for the supervised sources, and what they find on any number of ranks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from mpi4py import MPI
+
+from helpers import box, by_key, main, make_problem, plane
+
+from morpho.problem import Problem
+from morpho.solve import iterate
+
+SOURCES = ("inexact", "coarse", "secant", "rom", "onsg")
+CELLS = {2: [48, 24], 3: [24, 12, 12]}
+
+
+def cantilever(source: str, dim: int = 3, iterations: int = 20, **gradient: Any) -> Problem:
+    """Clamped at x = 0, pulled down along the lower edge of the far end; the iteration limit ends it."""
+    cells = CELLS[dim]
+    down = [0.0] * (dim - 1) + [-1.0]
+    end = {"all_of": [plane("x", 2), plane("xyz"[dim - 1], 0)]}
+    return make_problem(
+        box(cells, [2 * n / cells[0] for n in cells]),
+        loads=[{"forces": [{"region": end, "total": down}]}],
+        constraints=[{"volume_fraction": 0.2 if dim == 3 else 0.4}],
+        design={"filter": {"kind": "cone", "radius": 3.2 / cells[0]}},
+        gradient={"source": source} | gradient,
+        optimizer={"max_iterations": iterations, "tolerance": 0, "objective_tolerance": 0},
+        solver={"rtol": 1e-8},
+    )
+
+
+def two_cases(source: str, iterations: int = 12) -> Problem:
+    """A bar on triangles, refined twice, under its own weight and a pull, in two load cases."""
+    return make_problem(
+        box([12, 6], [2.0, 1.0], "triangle", refine=2),
+        loads=[
+            {"name": "weight", "forces": [{"self_weight": [0, -0.1]}, {"region": plane("x", 2), "total": [0, -1]}]},
+            {"name": "pull", "weight": 0.5, "forces": [{"region": plane("x", 2), "total": [1, 0.3]}]},
+        ],
+        constraints=[{"volume_fraction": 0.5}],
+        design={"filter": {"kind": "cone", "radius": 0.08}},
+        material={"E_min_ratio": 1e-6},
+        gradient={"source": source, "block": 4, "iterations": 3, "correction_rtol": None},
+        optimizer={"max_iterations": iterations, "tolerance": 0, "objective_tolerance": 0, "move_limit": 0.05},
+        solver={"preset": "multigrid", "rtol": 1e-9},
+    )
+
+
+def facts(comm: MPI.Comm, source: str, kind: str) -> dict[str, Any]:
+    """The last design and how it came about."""
+    problem = two_cases(source) if kind == "triangles" else cantilever(source, int(kind))
+    *_, last = iterate(problem, comm)
+    rho = by_key_of(last, problem, comm)
+    return {"objective": last.objective, "exact_solves": float(last.exact_solves), "rho": rho}
+
+
+def by_key_of(step: Any, problem: Problem, comm: MPI.Comm) -> Any:
+    from morpho.parts import Parts
+
+    with Parts(problem, comm) as parts:
+        return by_key(parts.mesh, step.rho)
+
+
+if __name__ == "__main__":
+    main(facts, *sys.argv[1:])
