@@ -8,6 +8,7 @@ from typing import TypeVar
 from mpi4py import MPI
 
 import numpy as np
+from numba import njit
 
 from morpho.errors import InputError
 from morpho.interfaces import Array
@@ -28,6 +29,19 @@ def global_dot(comm: MPI.Comm, a: Array, b: Array) -> float:
 def global_max(comm: MPI.Comm, values: Array) -> float:
     """Largest owned entry over all ranks, -inf if there is none (collective)."""
     return float(comm.allreduce(float(np.max(values, initial=-np.inf)), MPI.MAX))
+
+
+def largest_change(comm: MPI.Comm, a: Array, b: Array) -> float:
+    """Largest |a - b| of owned entries over all ranks (collective)."""
+    return float(comm.allreduce(_largest_change(a, b), MPI.MAX))
+
+
+@njit(cache=True, error_model="numpy")
+def _largest_change(a: Array, b: Array) -> float:
+    largest = 0.0
+    for i in range(len(a)):
+        largest = max(largest, abs(a[i] - b[i]))
+    return largest
 
 
 def any_rank(comm: MPI.Comm, flag: bool) -> bool:

@@ -17,7 +17,7 @@ from morpho.gradients.exact import Exact
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
-from morpho.parallel import global_max
+from morpho.parallel import largest_change
 from morpho.parts import Parts, Restart
 from morpho.problem.spec import Problem
 from morpho.record import Recorder
@@ -121,7 +121,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, restart.state)
-        change = global_max(parts.comm, np.abs(x_next - x))
+        change = largest_change(parts.comm, x_next, x)
         worst = float(np.max(evaluation.constraints))
         earlier = () if stage_is_new else restart.objectives
         restart = Restart(

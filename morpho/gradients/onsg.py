@@ -25,6 +25,7 @@ from morpho.gradients.two_scale import Tools, TwoScale
 from morpho.interfaces import Array, Gradient
 
 LARGEST_CHANGE = 3.0  #: of the target, a difference of logarithms
+BATCH = 1024  #: samples of a training step
 LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
 POOL = 12  #: batches of samples that training draws from, the newest ones
 
@@ -70,14 +71,14 @@ class Onsg:
         two_scale: TwoScale,
         hidden: int = 24,
         samples: int = 1500,
-        first_steps: int = 150,
-        steps: int = 60,
+        first_steps: int = 100,
+        steps: int = 50,
         window: int = 3,
         seed: int = 0,
     ) -> None:
         self.physics, self.two_scale, self.seed = physics, two_scale, seed
         self.samples, self.first_steps, self.steps = samples, first_steps, steps
-        self.network = Network(len(NAMES), hidden, 2048, seed)
+        self.network = Network(len(NAMES), hidden, BATCH, seed)
         self.weights: Weights = self.network.weights()
         self.compliance_ratio = np.ones(len(physics.weights))
         self.weight_work: Array | None = None

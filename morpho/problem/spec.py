@@ -194,8 +194,8 @@ class OnsgSpec(Spec):
     )
     hidden: int = Field(24, ge=1, le=512, description="neurons")
     samples: int = Field(1500, ge=16, description="cells per pair of exact designs")
-    first_steps: int = Field(150, ge=1, description="training steps when the first pair is there")
-    steps: int = Field(60, ge=1, description="training steps at every exact gradient after that")
+    first_steps: int = Field(100, ge=1, description="training steps when the first pair is there")
+    steps: int = Field(50, ge=1, description="training steps at every exact gradient after that")
     window: int = Field(3, ge=1, description="earlier exact designs that a new one is paired with")
     seed: int = Field(0, ge=0)
 
@@ -224,7 +224,7 @@ class GradientSpec(Spec):
     every: PositiveInt | None = Field(None, description="iterations between corrections; default: by the error seen")
     max_gap: PositiveInt = Field(25, description="largest number of iterations between corrections")
     correction_rtol: float | None = Field(
-        0.1, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
+        0.2, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
     )
     move_limit: float | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
     rollback: float = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")

@@ -1,0 +1,159 @@
+"""Measure the gradient sources side by side: scripts/env python3 scripts/bench_sources.py [part ...]
+
+Parts, all of them by default; each is `mpirun -n 2 morpho bench` on ready problems and prints as it goes:
+
+    quality     65k elements, 100 design iterations, three problems, the problem's own start and four perturbed ones
+    large       1.47 million design variables, 100 design iterations, three problems
+    scaling     the cantilever at 65k, 524k, 1.47M and 4.2M elements
+    bracket     the bracket of tetrahedra, refined twice
+
+Results go to docs/bench/sources.json (parts that did not run keep theirs), the tables to docs/bench/sources.md, the
+plot of the scaling to docs/images/sources.png. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "bench" / "sources.json"
+TABLES = ROOT / "docs" / "bench" / "sources.md"
+PLOT = ROOT / "docs" / "images" / "sources.png"
+
+ALL = "exact,inexact,secant,rom,onsg"
+FIXED = ["optimizer.max_iterations=100", "optimizer.tolerance=0", "optimizer.objective_tolerance=0", "solver.rtol=1e-5"]
+SMALL = {
+    "cantilever_3d_large": ["mesh.box.cells=[64,32,32]", "mesh.box.size=[2,1,1]", "design.filter.radius=0.0625"],
+    "bridge_3d_large": ["mesh.box.cells=[96,24,34]", "design.filter.radius=0.0416"],
+    "mbb_3d_large": ["mesh.box.cells=[85,24,34]", "design.filter.radius=0.0588"],
+}
+SMALL["cantilever_3d_large"].append(
+    "loads[0].forces[0].region={all_of: [{plane: {axis: x, at: 2}}, {plane: {axis: z, at: 0}}]}"
+)
+SIZES = {"65k": (64, 32, 32), "524k": (128, 64, 64), "1.47M": (192, 96, 80), "4.2M": (256, 128, 128)}
+Record = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help="quality, large, scaling, bracket")
+    arguments = parser.parse_args()
+    known = {"quality": quality, "large": large, "scaling": scaling, "bracket": bracket}
+    if unknown := set(arguments.parts) - set(known):
+        parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
+    figures: dict[str, list[Record]] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for name in arguments.parts or known:
+        print(f"--- {name}", flush=True)
+        figures[name] = known[name]()
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    TABLES.write_text(tables(figures))
+    plot(figures)
+    print(TABLES.read_text())
+
+
+def quality() -> list[Record]:
+    return [bench(name, ALL, 5, overrides) for name, overrides in SMALL.items()]
+
+
+def large() -> list[Record]:
+    return [bench(name, ALL, 1, []) for name in SMALL]
+
+
+def scaling() -> list[Record]:
+    found = []
+    for cells in SIZES.values():
+        size = [n * 2 / cells[0] for n in cells]
+        region = f"{{all_of: [{{plane: {{axis: x, at: {size[0]}}}}}, {{plane: {{axis: z, at: 0}}}}]}}"
+        overrides = [
+            f"mesh.box.cells={list(cells)}",
+            f"mesh.box.size={size}",
+            f"design.filter.radius={2 * 2 / cells[0]}",
+            f"loads[0].forces[0].region={region}",
+        ]
+        found.append(bench("cantilever_3d_large", "exact,inexact,onsg", 1, overrides))
+    return found
+
+
+def bracket() -> list[Record]:
+    overrides = ["mesh.refine=2", "optimizer.max_iterations=60"]
+    return [bench("bracket_3d", "exact,secant,onsg", 1, overrides)]
+
+
+def bench(name: str, sources: str, repeat: int, overrides: list[str]) -> Record:
+    """bench.json of one problem on two ranks, without the single iterations."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [part for override in [*FIXED, *overrides] for part in ("--set", override)]
+        command = ["mpirun", "-n", "2", "morpho", "bench", f"problems/{name}.yaml", "--sources", sources]
+        command += ["--repeat", str(repeat), "--output", folder, *settings]
+        print(" ".join(command), flush=True)
+        subprocess.run(command, check=True, cwd=ROOT)
+        record: Record = json.loads((Path(folder) / "bench.json").read_text())
+    for entry in record["sources"]:
+        entry["objectives"] = [run["objective"] for run in entry["runs"]]
+        for key in ("steps", "runs", "message", "compliance", "constraints"):
+            entry.pop(key)
+    return record | {"command": " ".join(command)}
+
+
+def tables(figures: dict[str, list[Record]]) -> str:
+    """All results as Markdown."""
+    text = (
+        "# The gradient sources, measured\n\nMade by `scripts/env python3 scripts/bench_sources.py` on two ranks of a "
+    )
+    text += "2-core machine. Objectives are by an exact solve of the returned design; seconds are everything: set-up, "
+    text += "training, first and last exact steps. Speed-up is against `exact` in the same call.\n"
+    titles = {
+        "quality": "65k elements, five starts",
+        "large": "1.47 million design variables",
+        "scaling": "The cantilever from 65k to 4.2M elements",
+        "bracket": "The bracket, 459k tetrahedra",
+    }
+    for part, title in titles.items():
+        if part not in figures:
+            continue
+        text += (
+            f"\n## {title}\n\n| problem | design variables | source | exact objective | worst | against exact (worst) "
+        )
+        text += "| seconds | speed-up | exact solves | linear iterations |\n|---|---|---|---|---|---|---|---|---|---|\n"
+        for record in figures[part]:
+            exact = next(e for e in record["sources"] if e["source"] == "exact")["spread"]["objective"]
+            for e in record["sources"]:
+                _, middle, worst = e["spread"]["objective"]
+                text += f"| {record['problem']} | {e['n_design']:,} | {e['source']} | {middle:.5g} | {worst:.5g} "
+                text += f"| {middle / exact[1] - 1:+.2%} ({worst / exact[2] - 1:+.2%}) "
+                text += f"| {e['spread']['wall_seconds'][1]:.2f} | {e['speedup']:.2f} "
+                text += f"| {e['exact_solves']} | {e['linear_iterations']} |\n"
+    return text
+
+
+def plot(figures: dict[str, list[Record]]) -> None:
+    """Speed-up against size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if "scaling" not in figures:
+        return
+    figure, axes = plt.subplots(figsize=(6, 4), constrained_layout=True)
+    for source in ("inexact", "onsg"):
+        entries = [next(e for e in r["sources"] if e["source"] == source) for r in figures["scaling"]]
+        axes.semilogx([e["n_design"] for e in entries], [e["speedup"] for e in entries], "o-", label=source)
+    axes.set(
+        xlabel="design variables", ylabel="speed-up over exact", title="Cantilever, 100 design iterations, 2 ranks"
+    )
+    axes.set_ylim(bottom=0)
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    PLOT.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PLOT, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
