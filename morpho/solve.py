@@ -22,7 +22,7 @@ from morpho.parts import Parts, Restart
 from morpho.problem.spec import Problem
 from morpho.record import Recorder
 from morpho.result import Result, make_result
-from morpho.stopping import has_converged
+from morpho.stopping import has_converged, without_drift
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, restart.state)
         change = largest_change(parts.comm, x_next, x)
         worst = float(np.max(evaluation.constraints))
-        earlier = () if stage_is_new else restart.objectives
+        earlier = () if stage_is_new else without_drift(restart.objectives, max(advice.since, 1), advice.drift)
         restart = Restart(
             iteration=iteration,
             x=x_next,

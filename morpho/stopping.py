@@ -9,6 +9,16 @@ from morpho.problem.spec import OptimizerSpec
 FEASIBLE = 1e-3
 
 
+def without_drift(objectives: Sequence[float], since: int, drift: float) -> tuple[float, ...]:
+    """Estimated objectives after a correction `since` iterations later has shown how far they had drifted (local).
+
+    The drift is taken to have grown evenly since the correction before, so the latest ones are changed most.
+    """
+    last = len(objectives)
+    shares = [max(0.0, 1 - (last - i) / since) for i in range(last)]
+    return tuple(value * drift**share for value, share in zip(objectives, shares, strict=True))
+
+
 def has_converged(rule: OptimizerSpec, change: float, objectives: Sequence[float], worst_constraint: float) -> bool:
     """Whether the design has settled (local).
 

@@ -6,6 +6,7 @@ Parts, all of them by default; each is `mpirun -n 2 morpho bench` on ready probl
     large       1.47 million design variables, 100 design iterations, three problems
     scaling     the cantilever at 65k, 524k, 1.47M and 4.2M elements
     bracket     the bracket of tetrahedra, refined twice
+    settings    65k elements, three starts: what the settings of onsg do, the first designs above all
 
 Results go to docs/bench/sources.json (parts that did not run keep theirs), the tables to docs/bench/sources.md, the
 plot of the scaling to docs/images/sources.png. Nothing else should run on the machine meanwhile.
@@ -36,14 +37,27 @@ SMALL["cantilever_3d_large"].append(
     "loads[0].forces[0].region={all_of: [{plane: {axis: x, at: 2}}, {plane: {axis: z, at: 0}}]}"
 )
 SIZES = {"65k": (64, 32, 32), "524k": (128, 64, 64), "1.47M": (192, 96, 80), "4.2M": (256, 128, 128)}
+SETTINGS = {
+    "as it is": [],
+    "one correction at the start": ["gradient.warm_up=1"],
+    "ten corrections at the start": ["gradient.warm_up=10"],
+    "corrections to 0.02": ["gradient.correction_rtol=0.02"],
+    "corrections to 0.5": ["gradient.correction_rtol=0.5"],
+    "a correction every 10": ["gradient.every=10"],
+    "half the move limit on estimates": ["gradient.move_limit=0.1"],
+    "blocks of 4": ["gradient.block=4"],
+    "blocks of 8": ["gradient.block=8"],
+    "plain form": ["gradient.onsg.form=plain"],
+    "descent": ["gradient.acceptance=descent"],
+}
 Record = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="quality, large, scaling, bracket")
+    parser.add_argument("parts", nargs="*", metavar="part", help="quality, large, scaling, bracket, settings")
     arguments = parser.parse_args()
-    known = {"quality": quality, "large": large, "scaling": scaling, "bracket": bracket}
+    known = {"quality": quality, "large": large, "scaling": scaling, "bracket": bracket, "settings": settings}
     if unknown := set(arguments.parts) - set(known):
         parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
     figures: dict[str, list[Record]] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
@@ -83,6 +97,14 @@ def scaling() -> list[Record]:
 def bracket() -> list[Record]:
     overrides = ["mesh.refine=2", "optimizer.max_iterations=60"]
     return [bench("bracket_3d", "exact,secant,onsg", 1, overrides)]
+
+
+def settings() -> list[Record]:
+    return [
+        bench(name, "onsg", 3, [*small, *overrides]) | {"setting": setting}
+        for name, small in SMALL.items()
+        for setting, overrides in SETTINGS.items()
+    ]
 
 
 def bench(name: str, sources: str, repeat: int, overrides: list[str]) -> Record:
@@ -129,6 +151,18 @@ def tables(figures: dict[str, list[Record]]) -> str:
                 text += f"| {middle / exact[1] - 1:+.2%} ({worst / exact[2] - 1:+.2%}) "
                 text += f"| {e['spread']['wall_seconds'][1]:.2f} | {e['speedup']:.2f} "
                 text += f"| {e['exact_solves']} | {e['linear_iterations']} |\n"
+    if "settings" in figures:
+        text += (
+            "\n## Settings of onsg at 65k elements, medians of three starts\n\n| problem | setting | exact objective "
+        )
+        text += "| against the first | linear iterations | seconds |\n|---|---|---|---|---|---|\n"
+        for record in figures["settings"]:
+            (entry,) = record["sources"]
+            objective = entry["spread"]["objective"][1]
+            if record["setting"] == "as it is":
+                first = objective
+            text += f"| {record['problem']} | {record['setting']} | {objective:.5g} | {objective / first - 1:+.2%} "
+            text += f"| {entry['linear_iterations']} | {entry['spread']['wall_seconds'][1]:.2f} |\n"
     return text
 
 

@@ -11,7 +11,7 @@ import morpho
 from morpho import Status
 from morpho.problem.spec import OptimizerSpec
 from morpho.solve import Step
-from morpho.stopping import FEASIBLE, has_converged
+from morpho.stopping import FEASIBLE, has_converged, without_drift
 
 CHANGE_ONLY = "optimizer.objective_tolerance=0"
 WINDOW_ONLY = "optimizer.tolerance=0"
@@ -96,3 +96,11 @@ def test_rule_itself() -> None:
     assert not has_converged(rule, 0.0, flat, 2 * FEASIBLE)
     assert has_converged(rule, 0.2, [-value for value in flat], 0.0)
     assert not has_converged(rule, 0.0, [1.0], 0.0), "one iteration says nothing"
+
+
+def test_drift_of_estimates_is_taken_out():
+    truth = [100.0, 99.0, 98.0, 97.0, 96.0]
+    seen = [value * 1.02 ** (i / 4) for i, value in enumerate(truth)]  # exact first, then four estimates
+    found = without_drift(seen[:4], 4, truth[4] / seen[4])
+    assert found == pytest.approx(truth[:4])
+    assert without_drift(truth, 1, 0.9) == pytest.approx(truth)

@@ -15,6 +15,7 @@ from morpho.mesh.voxels import VoxelMesh
 
 Indices = NDArray[np.int64]
 
+ROUNDING = 1e-9  #: relative distance to the radius at which a weight is nothing but rounding
 BLOCK = 16  #: rows done in all planes before the next ones, so that their neighbours are still in the cache
 
 
@@ -28,7 +29,9 @@ class VoxelNeighbourhood:
     def __init__(self, mesh: VoxelMesh, radius: float) -> None:
         self.mesh = mesh
         cells, low = ((*part, fill)[:3] for part, fill in ((mesh.cells, 1), (mesh.low, 0)))
-        reach = tuple(min(n, math.ceil(radius / h)) - 1 for n, h in zip(cells, mesh.spacing, strict=True))
+        reach = tuple(
+            min(n, math.ceil(radius / h * (1 - ROUNDING))) - 1 for n, h in zip(cells, mesh.spacing, strict=True)
+        )
         self._stencil = _stencil(radius, mesh.spacing, reach)
         self._window = Window(mesh.comm, mesh.partition, reach[: mesh.dim])
         # The sum of a cell's weights depends on how far it is from the ends, up to the reach: a small box has them all.
@@ -80,9 +83,11 @@ def _stencil(radius: float, spacing: Array, reach: tuple[int, ...]) -> _Stencil:
     steps_x, steps_y, steps_z = (np.arange(-r, r + 1) for r in reach)
     rows = np.stack(np.meshgrid(steps_z, steps_y, indexing="ij"), axis=-1).reshape(-1, 2)
     distance = np.hypot(*(rows * spacing[:0:-1]).T)
-    rows, distance = rows[distance < radius], distance[distance < radius]
+    inside = distance < radius * (1 - ROUNDING)
+    rows, distance = rows[inside], distance[inside]
     _, member, kind = np.unique(np.round(distance / radius, 13), return_index=True, return_inverse=True)
-    weights = np.maximum(0.0, radius - np.hypot(distance[member, None], steps_x[reach[0] :] * spacing[0]))
+    weights = radius - np.hypot(distance[member, None], steps_x[reach[0] :] * spacing[0])
+    weights[weights <= ROUNDING * radius] = 0.0
     return _Stencil(
         rows=rows[np.argsort(kind, kind="stable")],
         first=np.concatenate([[0], np.cumsum(np.bincount(kind))]),

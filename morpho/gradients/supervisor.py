@@ -41,6 +41,7 @@ class Advice:
     rival_error: float = math.nan  #: of the secant there
     gap: int = 1  #: iterations until the next correction
     move_limit: float = math.nan  #: of the step that follows
+    drift: float = 1.0  #: the objective here, by the size of what the source said it would be
     rollback: bool = False  #: the steps since the last correction are to be taken back; `gradient` is from there
 
 
@@ -195,7 +196,8 @@ class Supervisor:
         if not rollback:
             plan.objective, self._exact = exact.objective, exact
         plan.estimate, self._anchor = plan.objective, rho
-        return replace(advice, rollback=rollback)
+        drift = exact.objective / guesses[0].objective if guesses[0] is not None else 1.0
+        return replace(advice, rollback=rollback, drift=drift)
 
     def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
         """The next gap, and whom to believe until then (local)."""

@@ -161,9 +161,9 @@ def test_resumed_run_goes_the_same_way(name, tmp_path):
 
 def test_blocks_that_a_mesh_does_not_have():
     given = two_cases("onsg")
-    flat = given.model_copy(update={"mesh": given.mesh.model_copy(update={"refine": 1})})
+    flat = given.model_copy(update={"gradient": given.gradient.model_copy(update={"block": 8})})
     with pytest.raises(
-        morpho.errors.InputError, match="blocks of 4 are the cells of a mesh before it is refined 2 times"
+        morpho.errors.InputError, match="blocks of 8 are the cells of a mesh before it is refined 3 times"
     ):
         Parts(flat, MPI.COMM_SELF)
 

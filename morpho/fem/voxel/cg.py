@@ -52,15 +52,8 @@ class ConjugateGradients:
         shape = preconditioner.b.shape
         self.r, self.p, self.q = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
-    def solve_state(
-        self,
-        u: Array,
-        values: Array,
-        settled: Callable[[], bool] | None = None,
-        rtol: float | None = None,
-        at_most: int | None = None,
-    ) -> tuple[int, float]:
-        """Improve u for the load in self.r, with `values` at the held dofs; as `solve` (collective)."""
+    def start(self, u: Array, values: Array) -> float:
+        """Put `values` into the held dofs of u, and the residual for the load in self.r there; |load| (collective)."""
         A, held = self.operator, self.operator.held
         u.reshape(-1)[held] = values
         self.q[:] = self.r
@@ -72,9 +65,10 @@ class ConjugateGradients:
         norm = A.norm(self.q)
         if norm == 0:
             u[:] = 0
-            return 0, 0.0
-        A.add(self.r, u, -1.0)
-        return self.solve(u, norm, settled, rtol, at_most)
+            self.r[:] = 0
+        else:
+            A.add(self.r, u, -1.0)
+        return norm
 
     def solve(
         self,
@@ -96,6 +90,7 @@ class ConjugateGradients:
         M.b[:] = r
         rz = 0.0
         residual = A.norm(r)
+        norm = norm or 1.0
         for iteration in range(self.max_iterations + 1):
             done = residual <= rtol * norm or iteration == at_most
             if done or (iteration and settled is not None and settled()):

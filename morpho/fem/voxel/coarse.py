@@ -94,14 +94,14 @@ class VoxelCoarse:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
         cg.r[:] = load
-        if cg.solve_state(u, self._values, at_most=0)[1] <= RTOL:
+        norm = cg.start(u, self._values)
+        if cg.operator.norm(cg.r) <= RTOL * norm:
             return 0
         if not self._is_set_up:
             np.divide(cg.operator.E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
             cg.preconditioner.refresh()
             self._is_set_up = True
-        cg.r[:] = load
-        return cg.solve_state(u, self._values)[0]
+        return cg.solve(u, norm)[0]
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)

@@ -171,7 +171,7 @@ class VoxelElasticity:
         cg, u = self._cg, self.u[i]
         self._set_load(i, rho, cg.r)
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
-        return cg.solve_state(u, self.supports.values, watch, rtol, at_most)
+        return cg.solve(u, cg.start(u, self.supports.values), watch, rtol, at_most)
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
