@@ -8,6 +8,7 @@ design, phi what `features` sees. With N = 0 it is the secant; where nothing has
 
 from __future__ import annotations
 
+import base64
 import time
 from collections import deque
 from typing import Any, ClassVar
@@ -202,21 +203,24 @@ class Onsg:
         )
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Arrays of this rank's cells and JSON values for a checkpoint: network, samples, anchor (local)."""
+        """Arrays of this rank's cells and JSON values for a checkpoint: network, samples, anchor (local).
+
+        Earlier designs are not kept: the next one is paired with the anchor only.
+        """
         arrays: dict[str, Array] = {}
         if self.base is not None:
             arrays["base"] = self.base.T.astype(np.float64)
         if self.weight_work is not None:
             arrays["weight_work"] = self.weight_work.T.copy()
         owner = self.two_scale.pairs.owner
-        for j, snapshot in enumerate(self.past):
+        for snapshot in list(self.past)[-1:]:
             for i in range(len(self.compliance_ratio)):
-                arrays[f"cells_{j}_{i}"] = snapshot.cells[i].T.astype(np.float64)
-                arrays[f"blocks_{j}_{i}"] = snapshot.blocks[i][:, owner].T.astype(np.float64)
+                arrays[f"cells_{i}"] = snapshot.cells[i].T.astype(np.float64)
+                arrays[f"blocks_{i}"] = snapshot.blocks[i][:, owner].T.astype(np.float64)
         return arrays, {
             "network": self.network.save(),
-            "pool": [[part.tolist() for part in batch] for batch in self._pool],
-            "levels": [list(snapshot.level) for snapshot in self.past],
+            "pool": [[_encoded(part) for part in batch] for batch in self._pool],
+            "levels": [list(snapshot.level) for snapshot in list(self.past)[-1:]],
             "compliance_ratio": list(self.compliance_ratio),
             "seed": self.seed,
             "learned": self._learned,
@@ -228,15 +232,24 @@ class Onsg:
         self.weights = self.network.weights()
         self.seed, self._learned = values["seed"], values["learned"]
         self.compliance_ratio = np.array(values["compliance_ratio"])
-        self._pool.extend(tuple(np.array(part, np.float32) for part in batch) for batch in values["pool"])
+        self._pool.extend(tuple(_decoded(*part) for part in batch) for batch in values["pool"])
         if "base" in arrays:
             self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
         if "weight_work" in arrays:
             self.weight_work = np.ascontiguousarray(arrays["weight_work"].T)
         pairs, k = self.two_scale.pairs, range(len(self.compliance_ratio))
-        for j, level in enumerate(values["levels"]):
-            cells = np.stack([arrays[f"cells_{j}_{i}"].T for i in k]).astype(np.float32)
+        for level in values["levels"]:
+            cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)
             fields = np.empty((len(k), len(features.BLOCK_FIELDS), pairs.n_blocks), np.float32)
             for i in k:
-                fields[i][:, pairs.owner] = arrays[f"blocks_{j}_{i}"].T
+                fields[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
             self.past.append(Snapshot(cells, fields, np.array(level)))
+
+
+def _encoded(values: Floats) -> tuple[str, list[int]]:
+    """An array as text, and its shape."""
+    return base64.b64encode(values.tobytes()).decode(), list(values.shape)
+
+
+def _decoded(text: str, shape: list[int]) -> Floats:
+    return np.frombuffer(base64.b64decode(text), np.float32).reshape(shape)

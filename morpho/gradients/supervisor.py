@@ -19,7 +19,8 @@ from morpho.problem.spec import GradientSpec, OptimizerSpec
 
 log = logging.getLogger("morpho")
 
-How = Literal["exact", "correction", "estimate", "fallback"]
+How = Literal["exact", "correction", "estimate", "fallback", "secant"]
+StandsIn = Literal["", "fallback", "secant"]
 
 GOOD, BAD = 0.15, 0.30  #: errors below and above which the gap between corrections grows and shrinks
 GROW, SHRINK = 1.6, 0.5
@@ -53,7 +54,7 @@ class Schedule:
     since: int = 0
     objective: float = math.nan  #: at the last correction
     estimate: float = math.nan  #: objective of the last iteration
-    trusted: bool = True  #: whether the source has been better than the secant
+    stands_in: StandsIn = ""  #: whether the secant does, because the source lost to it, or because it is good enough
     move_scale: float = 1.0  #: of the move limit, after steps had to be taken back
     confirm: bool = False  #: the next gradient has to be exact
 
@@ -63,7 +64,8 @@ class Supervisor:
 
     A correction is an exact gradient to a loose tolerance. The source's error there is logged before it learns from
     it. The gap to the next correction follows that error, how far the design moved, and jumps of the estimated
-    objective or of the continuation. `rival` is the secant: it stands in while the source loses to it.
+    objective or of the continuation. `rival` is the secant: it stands in while the source loses to it, and while it is
+    good enough itself, which saves the network's time.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Supervisor:
         two_scale: TwoScale | None = None,
         guard: bool = True,
     ) -> None:
-        """Args:
-        rival: the secant, for sources that it can stand in for.
-        two_scale: for sources with blocks; gives fine solves a better start.
-        guard: whether a rising objective is taken back.
+        """Supervise a source.
+
+        Args:
+            rival: the secant, for sources that it can stand in for.
+            two_scale: for sources with blocks; gives fine solves a better start.
+            guard: whether a rising objective is taken back.
         """
         self.physics, self.source, self.rival, self.two_scale = physics, source, rival, two_scale
         self.spec, self.optimizer, self.guard = spec, optimizer, guard
@@ -101,22 +105,22 @@ class Supervisor:
             return self._advice(own, "exact" if own.kind == "exact" else "estimate")
         reason = self._reason(iteration, rho, stage_is_new)
         if not reason:
-            stands_in = None if plan.trusted else self.rival
-            estimate = (stands_in or self.source).estimate(rho)
+            stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
+            estimate = (self.rival if self.rival is not None and stands_in else self.source).estimate(rho)
             if estimate.kind == "exact":  # the source solved of its own accord
                 plan.since, plan.estimate = 0, estimate.objective
                 return self._advice(estimate, "exact")
             reason = self._objection(estimate)
             if not reason:
                 plan.estimate = estimate.objective
-                return self._advice(estimate, "fallback" if stands_in else "estimate")
+                return self._advice(estimate, stands_in or "estimate")
             log.warning(f"it {iteration}: {reason}; a correction instead")
         return self._correct(iteration, rho, stage_is_new)
 
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
         plan, usual = self.schedule, self.optimizer.move_limit
-        estimated = how in ("estimate", "fallback")
-        limit = plan.move_scale * (min(usual, self.spec.move_limit or usual) if estimated else usual)
+        on_estimates = min(usual, self.spec.move_limit or usual)
+        limit = plan.move_scale * (usual if how in ("exact", "correction") else on_estimates)
         return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
 
     @property
@@ -191,7 +195,10 @@ class Supervisor:
                 part.learn(rho, exact)
         self._adapt(iteration, error, rival_error, rollback)
         how: How = "exact" if exact.kind == "exact" else "correction"
-        advice = self._advice(before if rollback and before else exact, how, error, rival_error)
+        used = exact
+        if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
+            used = replace(before, linear_iterations=exact.linear_iterations, seconds=exact.seconds)
+        advice = self._advice(used, how, error, rival_error)
         plan.since, plan.confirm = 0, False
         if not rollback:
             plan.objective, self._exact = exact.objective, exact
@@ -205,8 +212,9 @@ class Supervisor:
         if math.isnan(error) and not rollback:
             return
         if not math.isnan(rival_error):
-            plan.trusted = not error > rival_error
-        best = error if plan.trusted else rival_error
+            lost, enough = error > rival_error, rival_error < self.spec.enough
+            plan.stands_in = "fallback" if lost else "secant" if enough else ""
+        best = rival_error if plan.stands_in else error
         if rollback:
             plan.gap, plan.move_scale = 1.0, 0.5 * plan.move_scale
         else:
@@ -216,8 +224,8 @@ class Supervisor:
             elif not best < BAD:
                 plan.gap = max(1.0, SHRINK * plan.gap)
         secant = "" if math.isnan(rival_error) else f", of the secant {rival_error:.3f}"
-        lost = "" if plan.trusted else "; the secant stands in"
-        log.info(f"it {iteration}: error of the source {error:.3f}{secant}{lost}; next correction in {self.gap}")
+        why = {"": "", "fallback": "; the secant stands in", "secant": "; the secant is good enough"}[plan.stands_in]
+        log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next correction in {self.gap}")
 
     def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
         """Relative 2-norm of the difference of two gradients (collective)."""

@@ -35,7 +35,9 @@ class HistoryRow:
     penalty: float = nan
     beta: float = nan
     move_limit: float = nan
-    step: str = "exact"  #: exact, correction (solved loosely), estimate, or fallback (the secant stands in)
+    #: exact, correction (solved loosely), estimate; fallback or secant (it stands in for a network that lost to it, or
+    #: because it is good enough)
+    step: str = "exact"
     since: int = 0  #: iterations since the last exact one or correction
     error: float = nan  #: of the source on a new exact gradient, before it learned from it
     secant_error: float = nan  #: of the secant there
