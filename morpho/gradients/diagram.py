@@ -154,7 +154,8 @@ def request(card: Card) -> str:
     """When the supervisor asks for an exact gradient."""
     corrections = " and at corrections" if card.corrected else ""
     tolerance = " (to a loose tolerance)" if card.loose else ""
-    when = f"in the first {card.warm_up} iterations{corrections}{tolerance}, and in the last"
+    rest = "; the secant stands in while it is better, or good enough" if card.rival else ""
+    when = f"in the first {card.warm_up} iterations{corrections}{tolerance}, and in the last{rest}"
     return f"supervisor: asks for an exact gradient {when}"
 
 
