@@ -113,9 +113,9 @@ def bench(name: str, sources: str, repeat: int, overrides: list[str]) -> Record:
     with tempfile.TemporaryDirectory() as folder:
         settings = [part for override in [*FIXED, *overrides] for part in ("--set", override)]
         command = ["mpirun", "-n", "2", "morpho", "bench", f"problems/{name}.yaml", "--sources", sources]
-        command += ["--repeat", str(repeat), "--output", folder, *settings]
+        command += ["--repeat", str(repeat), *settings]
         print(" ".join(command), flush=True)
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run([*command, "--output", folder], check=True, cwd=ROOT)
         record: Record = json.loads((Path(folder) / "bench.json").read_text())
     for entry in record["sources"]:
         entry["objectives"] = [run["objective"] for run in entry["runs"]]
