@@ -169,6 +169,8 @@ class Recorder:
             f"objective {result.objective:.8g}, volume {result.volume:.4f}, {result.iterations} iterations, "
             f"{result.exact_solves} exact solves, {result.wall_seconds:.1f} s"
         )
+        if spent := getattr(self.parts.source, "seconds", None):
+            log.info("of it " + ", ".join(f"{part} {value:.2f} s" for part, value in spent.items()))
         if self.folder is None:
             return
         if last is not None and self._saved != last.iteration:

@@ -72,12 +72,12 @@ class AssembledCoarse:
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, coarse = self.fine, self.coarse
-        coarse.material = Given(self._mean(fine.material.stiffness(rho)))
+        E = fine.material.stiffness(rho)
+        coarse.material = Given(self._mean(E))
         state = coarse.solve(self._mean(rho), rtol=RTOL)
         weighs = any(density.any() for density in fine.weight_density)
         energy = np.empty((len(coarse.u), fine.mesh.n), np.float32)
         weight_work = np.zeros(energy.shape) if weighs else None
-        E = fine.material.stiffness(rho)
         sums = fine.comm.allreduce(np.append(state.energy @ coarse.material.E, E.sum()))
         for i, u in enumerate(coarse.u):
             if self._simplices and not weighs:  # strains are those of the block

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import numpy as np
 
 from morpho.gradients.card import Card
-from morpho.gradients.physics import Physics, from_energies
-from morpho.gradients.two_scale import Tools, TwoScale
+from morpho.gradients.secant import Secant
 from morpho.interfaces import Array, Gradient
 
 
-class Coarse:
-    """e_t = a eH_t with one number a per load case, from the last exact solve."""
+class Coarse(Secant):
+    """The secant with one ratio per load case instead of one per cell: e_t = a eH_t."""
 
     card: ClassVar = Card(
         summary="the solution on blocks, without any correction",
@@ -25,41 +23,19 @@ class Coarse:
         blocks=True,
     )
 
-    @classmethod
-    def make(cls, tools: Tools) -> Coarse:
-        return cls(tools.physics, tools.two_scale)
-
-    def __init__(self, physics: Physics, two_scale: TwoScale) -> None:
-        self.physics, self.two_scale = physics, two_scale
-        k = len(physics.weights)
-        self.scale, self.compliance_scale = np.ones(k), np.ones(k)
-
-    def estimate(self, rho: Array) -> Gradient:
-        """Gradient at rho (n,) (collective)."""
-        start = time.perf_counter()
-        coarse = self.two_scale.at(rho)
-        return from_energies(
-            self.physics,
-            rho,
-            coarse.compliance * self.compliance_scale,
-            coarse.energy * self.scale[:, None],
-            coarse.weight_work,
-            time.perf_counter() - start,
-            coarse.linear_iterations,
-        )
-
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Take the scale from an exact gradient at rho (collective)."""
         coarse, E = self.two_scale.at(rho), self.physics.material.stiffness(rho)
         assert exact.energy is not None
         sums = self.physics.comm.allreduce(np.array([exact.energy @ E, coarse.energy @ E]))
-        self.scale = sums[0] / np.maximum(sums[1], 1e-300)
-        self.compliance_scale = exact.cases / coarse.compliance
+        self.ratio = (sums[0] / np.maximum(sums[1], 1e-300)).astype(np.float32)[:, None]
+        self.compliance_ratio = exact.cases / coarse.compliance
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """(n,) arrays and JSON values for a checkpoint (local)."""
-        return {}, {"scale": list(self.scale), "compliance_scale": list(self.compliance_scale)}
+        """JSON values for a checkpoint (local)."""
+        return {}, {"ratio": self.ratio.tolist(), "compliance_ratio": list(self.compliance_ratio)}
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
-        self.scale, self.compliance_scale = np.array(values["scale"]), np.array(values["compliance_scale"])
+        self.ratio = np.array(values["ratio"], np.float32)
+        self.compliance_ratio = np.array(values["compliance_ratio"])

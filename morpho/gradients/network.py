@@ -72,8 +72,8 @@ class Network:
         self.mean: Floats = np.zeros(features, np.float32)  #: of each feature, from the first samples
         self.spread: Floats = np.ones(features, np.float32)
 
-    def train(self, after: Floats, before: Floats, target: Floats, steps: int) -> float:
-        """Fit N(after) - N(before) to the target; the last loss (local).
+    def train(self, after: Floats, before: Floats, target: Floats, steps: int) -> None:
+        """Fit N(after) - N(before) to the target (local).
 
         Args:
             after, before: (samples, features); with no columns in `before`, N(after) is fitted.
@@ -84,14 +84,12 @@ class Network:
         both = [self._scaled(x) for x in (after, before) if x.size]
         y = torch.from_numpy(target).to(self.device)
         count = min(self.batch, len(y))
-        loss = torch.zeros(())
         for _ in range(steps):
             pick = torch.randint(len(y), (count,), generator=self.random).to(self.device)
             out = self.last(activation(self.first(torch.cat([x[pick] for x in both])))).squeeze(1)
             found = out[:count] - out[count:] if before.size else out
             loss = torch.nn.functional.smooth_l1_loss(found, y[pick], beta=ROUNDED)
             self.adam.step(torch.autograd.grad(loss, self.adam.parameters))
-        return float(loss.detach())
 
     def _scale_by(self, samples: Floats) -> None:
         """Take the scaling of the features from the first samples (local)."""

@@ -23,7 +23,7 @@ class PlainOnsg(Onsg):
         return np.asarray(np.exp(np.minimum(out, LARGEST_EXPONENT + now.level[i]), dtype=np.float32))
 
     def _anchor(self, snapshot: Snapshot) -> None:
-        self.base = np.zeros((len(snapshot.cells), 0), np.float32)
+        self.base = np.zeros_like(snapshot.cells[:, -1])
 
     def _collect(self, i: int, importance: Array, snapshot: Snapshot) -> None:
         cells = self._pick(importance)

@@ -9,7 +9,7 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.interfaces import Array, Gradient, Kind
+from morpho.interfaces import Array, Gradient
 
 Floats = NDArray[np.float32]
 
@@ -78,8 +78,7 @@ def from_energies(
     energy: Array | Floats,
     weight_work: Array | None,
     seconds: float,
-    coarse_iterations: int = 0,
-    kind: Kind = "estimated",
+    coarse_iterations: int,
 ) -> Gradient:
     """dJ/d rho = 2 w - E'(rho) e from strain energies e (k, n) at unit stiffness and work w of self weight (local)."""
     slope = physics.material.derivative(rho)
@@ -87,7 +86,7 @@ def from_energies(
     d_cases = np.multiply(energy, slope, dtype=np.float64)
     if weight_work is not None:
         d_cases += 2 * weight_work
-    return Gradient(cases, d_cases, physics.weights, kind, 0, seconds, coarse_iterations=coarse_iterations)
+    return Gradient(cases, d_cases, physics.weights, "estimated", 0, seconds, coarse_iterations=coarse_iterations)
 
 
 def weight_work_of(physics: Physics, rho: Array, exact: Gradient) -> Array:

@@ -144,10 +144,10 @@ def test_ranks(mpirun, name, kind):
         assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if name == "onsg" else 1e-3)
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_resumed_run_goes_the_same_way(name, tmp_path):
+@pytest.mark.parametrize(("name", "form"), [*((name, "anchored") for name in SOURCES), ("onsg", "plain")])
+def test_resumed_run_goes_the_same_way(name, form, tmp_path):
     limit = [f"optimizer.max_iterations={n}" for n in (14, 24)]
-    text = morpho.problem.dump_problem(cantilever(name, 2, 24, last=0))
+    text = morpho.problem.dump_problem(cantilever(name, 2, 24, last=0, onsg={"form": form}))
     (tmp_path / "given.yaml").write_text(text)
     whole = morpho.solve(morpho.load_problem(tmp_path / "given.yaml", limit[1:]), tmp_path / "whole", MPI.COMM_SELF)
     morpho.solve(morpho.load_problem(tmp_path / "given.yaml", limit[:1]), tmp_path / "part", MPI.COMM_SELF)
