@@ -21,18 +21,20 @@ from morpho.gradients.card import Card
 from morpho.gradients.features import NAMES, Snapshot
 from morpho.gradients.kernels import gather, infer, sample
 from morpho.gradients.network import Network, Weights
-from morpho.gradients.physics import Floats, Physics, from_energies, weight_work_of
+from morpho.gradients.physics import Floats, Physics
+from morpho.gradients.secant import Secant
 from morpho.gradients.two_scale import Tools, TwoScale
 from morpho.interfaces import Array, Gradient
 
 LARGEST_CHANGE = 3.0  #: of the target, a difference of logarithms
 BATCH = 1024  #: samples of a training step
+VOID = 0.01  #: density up to which the secant will do
 LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
 POOL = 12  #: batches of samples that training draws from, the newest ones
 
 
-class Onsg:
-    """See above. `learn` trains; every rank ends with the same network.
+class Onsg(Secant):
+    """The secant with a network on top, see above. `learn` trains; every rank ends with the same network.
 
     Args:
         hidden: neurons.
@@ -77,12 +79,11 @@ class Onsg:
         window: int = 3,
         seed: int = 0,
     ) -> None:
-        self.physics, self.two_scale, self.seed = physics, two_scale, seed
+        super().__init__(physics, two_scale)
+        self.seed = seed
         self.samples, self.first_steps, self.steps = samples, first_steps, steps
         self.network = Network(len(NAMES), hidden, BATCH, seed)
         self.weights: Weights = self.network.weights()
-        self.compliance_ratio = np.ones(len(physics.weights))
-        self.weight_work: Array | None = None
         self.past: deque[Snapshot] = deque(maxlen=window + 1)
         self.base: Floats | None = None  #: (k, n) log(e / eH) - N(phi) at the anchor
         self.keys = physics.mesh.key
@@ -90,29 +91,16 @@ class Onsg:
         self._pool: deque[tuple[Floats, ...]] = deque(maxlen=POOL)
         self._learned = 0
 
-    def estimate(self, rho: Array) -> Gradient:
-        """Gradient at rho (n,); no fine solve (collective)."""
-        start = time.perf_counter()
-        coarse = self.two_scale.at(rho)
-        energy = coarse.energy
+    def _energy(self, rho: Array, coarse: Floats) -> Floats:
+        energy = super()._energy(rho, coarse)
         if self.base is not None:
             snapshot = self._look(rho)
-            begin = time.perf_counter()
-            active = np.flatnonzero(rho > 0)
-            energy = np.zeros_like(energy)
+            start = time.perf_counter()
+            active = np.flatnonzero(rho > VOID)
             for i in range(len(energy)):
-                energy[i, active] = self._energy(i, active, snapshot, coarse.energy[i])
-            self.seconds["inference"] += time.perf_counter() - begin
-        work = coarse.weight_work
-        return from_energies(
-            self.physics,
-            rho,
-            coarse.compliance * self.compliance_ratio,
-            energy,
-            work if self.weight_work is None else work + self.weight_work,
-            time.perf_counter() - start,
-            coarse.linear_iterations,
-        )
+                energy[i, active] = self._energy_by_network(i, active, snapshot, coarse[i])
+            self.seconds["inference"] += time.perf_counter() - start
+        return energy
 
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Train on an exact gradient at rho, then take it as the anchor (collective)."""
@@ -131,12 +119,10 @@ class Onsg:
             self._learned += 1
             self.weights = self.physics.comm.bcast(self.network.weights(), root=0)
         self._anchor(snapshot)
-        self.compliance_ratio = exact.cases / coarse.compliance
-        if coarse.weight_work is not None:
-            self.weight_work = weight_work_of(self.physics, rho, exact) - coarse.weight_work
+        super().learn(rho, exact)
         self.seconds["training"] += time.perf_counter() - begin
 
-    def _energy(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
+    def _energy_by_network(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
         """Energies of load case i in the given cells (local)."""
         assert self.base is not None
         out = self._infer(i, cells, now, self.past[-1])
@@ -207,36 +193,31 @@ class Onsg:
 
         Earlier designs are not kept: the next one is paired with the anchor only.
         """
-        arrays: dict[str, Array] = {}
+        arrays, values = super().save()
         if self.base is not None:
             arrays["base"] = self.base.T.astype(np.float64)
-        if self.weight_work is not None:
-            arrays["weight_work"] = self.weight_work.T.copy()
         owner = self.two_scale.pairs.owner
         for snapshot in list(self.past)[-1:]:
             for i in range(len(self.compliance_ratio)):
                 arrays[f"cells_{i}"] = snapshot.cells[i].T.astype(np.float64)
                 arrays[f"blocks_{i}"] = snapshot.blocks[i][:, owner].T.astype(np.float64)
-        return arrays, {
+        return arrays, values | {
             "network": self.network.save(),
             "pool": [[_encoded(part) for part in batch] for batch in self._pool],
             "levels": [list(snapshot.level) for snapshot in list(self.past)[-1:]],
-            "compliance_ratio": list(self.compliance_ratio),
             "seed": self.seed,
             "learned": self._learned,
         }
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
+        super().restore(arrays, values)
         self.network.restore(values["network"])
         self.weights = self.network.weights()
         self.seed, self._learned = values["seed"], values["learned"]
-        self.compliance_ratio = np.array(values["compliance_ratio"])
         self._pool.extend(tuple(_decoded(*part) for part in batch) for batch in values["pool"])
         if "base" in arrays:
             self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
-        if "weight_work" in arrays:
-            self.weight_work = np.ascontiguousarray(arrays["weight_work"].T)
         pairs, k = self.two_scale.pairs, range(len(self.compliance_ratio))
         for level in values["levels"]:
             cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)

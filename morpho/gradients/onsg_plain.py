@@ -17,7 +17,7 @@ ENERGY, BLOCK_ENERGY = 2, 1  #: rows of the cell and block fields
 class PlainOnsg(Onsg):
     """log e_t = log <eH_t> + N(phi_t): from the strain of the block and the densities, without an anchor."""
 
-    def _energy(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
+    def _energy_by_network(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
         out = self._infer(i, cells, *_alone(now))
         out += self._scale(i, cells, now) + np.float32(now.level[i])
         return np.asarray(np.exp(np.minimum(out, LARGEST_EXPONENT + now.level[i]), dtype=np.float32))

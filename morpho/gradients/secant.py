@@ -46,11 +46,15 @@ class Secant:
             self.physics,
             rho,
             coarse.compliance * self.compliance_ratio,
-            coarse.energy * self.ratio,
+            self._energy(rho, coarse.energy),
             coarse.weight_work if self.weight_work is None else coarse.weight_work + self.weight_work,
             time.perf_counter() - start,
             coarse.linear_iterations,
         )
+
+    def _energy(self, rho: Array, coarse: Floats) -> Floats:
+        """(k, n) strain energies at rho from those on the blocks (collective)."""
+        return coarse * self.ratio
 
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Take an exact gradient at rho as the anchor (collective)."""

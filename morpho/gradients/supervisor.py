@@ -212,7 +212,8 @@ class Supervisor:
         if math.isnan(error) and not rollback:
             return
         if not math.isnan(rival_error):
-            lost, enough = error > rival_error, rival_error < self.spec.enough
+            # over one step the secant is good with any design; that says nothing of a whole gap
+            lost, enough = error > rival_error, plan.since > 1 and rival_error < self.spec.enough
             plan.stands_in = "fallback" if lost else "secant" if enough else ""
         best = rival_error if plan.stands_in else error
         if rollback:

@@ -223,7 +223,7 @@ class GradientSpec(Spec):
     last: int = Field(1, ge=0, description="exact gradients at every one of the last iterations")
     every: PositiveInt | None = Field(None, description="iterations between corrections; default: by the error seen")
     enough: float = Field(
-        0.1, ge=0, description="the secant stands in for a network while its own error is below this; 0: never"
+        0.2, ge=0, description="the secant stands in for a network while its own error is below this; 0: never"
     )
     max_gap: PositiveInt = Field(25, description="largest number of iterations between corrections")
     correction_rtol: float | None = Field(
