@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -51,15 +52,26 @@ def common(
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
 def solve(
     context: typer.Context,
-    file: ProblemFile,
-    output: Annotated[Path | None, typer.Option(help="run folder, default runs/NAME")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE...", help="problem files (YAML), solved in turn")],
+    output: Annotated[
+        Path | None, typer.Option(help="run folder, default runs/NAME; of several files the parent of their folders")
+    ] = None,
     overrides: Overrides = None,
+    share_network: Annotated[
+        bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
+    ] = False,
 ) -> None:
-    """Optimize a problem and write its run folder."""
+    """Optimize a problem and write its run folder; of several, the exit status is the worst."""
     comm = _start(context)
-    problem = _load(comm, file, overrides)
-    result = morpho.solve(problem, output or Path("runs") / problem.name, comm)
-    raise typer.Exit(result.status.exit_code)
+    files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
+    problems = [_load(comm, each, overrides) for each in files]
+    if len(problems) == 1 and not share_network:
+        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm)]
+    else:
+        from morpho.series import solve_in_turn
+
+        results = solve_in_turn(problems, output or Path("runs"), comm, share_network)
+    raise typer.Exit(max(result.status.exit_code for result in results))
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
@@ -148,7 +160,10 @@ def report(
 
 @app.command()
 def sources(
-    diagram: Annotated[str | None, typer.Option(metavar="NAME", help="draw how this one works, or all")] = None,
+    diagram: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="draw how this one works, e.g. onsg, with another network onsg:conv, or all"),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="default NAME.svg; with all docs/images/sources")] = None,
 ) -> None:
     """List the gradient sources, or draw how they work (serial)."""
@@ -162,7 +177,7 @@ def sources(
     if diagram:
         lines = [str(path) for path in write(diagram, output)]
     else:
-        lines = [f"{name:<8} {card_of(name).summary}" for name in names()]
+        lines = [f"{name:<10} {card_of(name).summary}" for name in names()]
     typer.echo("\n".join(lines))
 
 

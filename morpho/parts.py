@@ -18,7 +18,8 @@ from morpho.fem.assembled import Elasticity
 from morpho.fem.material import make_material
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients import Supervisor, Tools, registry
-from morpho.interfaces import Array, GradientSource
+from morpho.gradients.decoupling import Solver
+from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.optimizers import MMA, OC
 from morpho.parallel import raise_together
@@ -50,14 +51,12 @@ class Parts:
         InputError: what only the mesh can tell is wrong with the problem; all of it at once.
     """
 
-    def __init__(self, problem: Problem, comm: MPI.Comm) -> None:
+    def __init__(self, problem: Problem, comm: MPI.Comm, solvers: Solver[Any, Gradient] | None = None) -> None:
+        """Build them (collective); `solvers` are ranks beside these that only solve."""
         self.problem, self.comm = problem, comm
-        said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
-        raise_together(comm, said or _block_complaints(problem))
+        raise_together(comm, complaints(problem))
         with ExitStack() as opened:
-            if gc.isenabled() and comm.size > 1:
-                gc.disable()
-                opened.callback(gc.enable)
+            rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
             opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
@@ -65,7 +64,10 @@ class Parts:
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
             self.physics.prepare()
-            self.supervisor = self._supervised()
+            self._iteration = 1
+            self._replicas: list[Elasticity | VoxelElasticity] = []
+            opened.callback(self._close_replicas)
+            self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
         rule = problem.optimizer
         self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
@@ -75,10 +77,10 @@ class Parts:
         """The gradient source of the problem."""
         return self.supervisor.source
 
-    def _supervised(self) -> Supervisor:
+    def _supervised(self, solvers: Solver[Any, Gradient] | None) -> Supervisor:
         """The source with what the supervisor needs beside it (collective)."""
         problem, name = self.problem, self.problem.gradient.source
-        tools = Tools(self.physics, problem.gradient)
+        tools = Tools(self.physics, problem.gradient, self._replica, problem.objective, solvers)
         source = gradients.create(name, self.physics, tools)
         rival, two_scale = None, None
         if registry.uses_blocks(name):
@@ -87,6 +89,17 @@ class Parts:
         guard = problem.objective.kind == "compliance"
         return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, two_scale, guard)
 
+    def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
+        """The same state equation on other ranks; its penalty follows, and it is freed with the parts (collective)."""
+        replica = make_replica(self.problem, comm)
+        replica.material = make_material(self.problem, self._iteration)
+        self._replicas.append(replica)
+        return replica
+
+    def _close_replicas(self) -> None:
+        for replica in self._replicas:
+            replica.close()
+
     def start(self) -> Restart:
         """Before the first iteration (local)."""
         x = self.design.initial()
@@ -94,7 +107,9 @@ class Parts:
 
     def enter_iteration(self, iteration: int) -> bool:
         """Put the continuation parameters of an iteration in force; whether any of them changed (local)."""
-        self.physics.material = make_material(self.problem, iteration)
+        self._iteration = iteration
+        for physics in (self.physics, *self._replicas):
+            physics.material = make_material(self.problem, iteration)
         return iteration > 1 and self.parameters(iteration) != self.parameters(iteration - 1)
 
     def parameters(self, iteration: int) -> dict[str, float]:
@@ -116,6 +131,12 @@ class Parts:
         self._opened.close()
 
 
+def complaints(problem: Problem) -> list[str]:
+    """What is wrong with a problem whatever the mesh (local)."""
+    said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
+    return said or _block_complaints(problem)
+
+
 def _block_complaints(problem: Problem) -> list[str]:
     """Why there are no blocks for a source that needs them (local)."""
     if not registry.uses_blocks(problem.gradient.source) or engine.uses_voxels(problem):
@@ -125,6 +146,10 @@ def _block_complaints(problem: Problem) -> list[str]:
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
             f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; refine, and take a coarser mesh file"
+        )
+    if problem.gradient.source == "onsg" and problem.gradient.onsg.architecture == "conv":
+        said.append(
+            "gradient.onsg.architecture: conv needs a box of equal cells on the voxel engine; use mlp or residual"
         )
     if problem.solver.degree != 1:
         said.append(f"solver.degree: {problem.gradient.source} has degree 1 only")
@@ -141,6 +166,20 @@ def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh,
     mesh = build_mesh(problem.mesh, comm)
     raise_together(comm, check_dimension(problem, mesh.dim))
     return mesh, Elasticity(mesh, problem)
+
+
+def rest_collector(opened: ExitStack, comm: MPI.Comm) -> None:
+    """Let Python's garbage collector rest until the stack is left, if there are several ranks (local)."""
+    if gc.isenabled() and comm.size > 1:
+        gc.disable()
+        opened.callback(gc.enable)
+
+
+def make_replica(problem: Problem, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
+    """The state equation of a problem alone, ready to solve; to be closed (collective)."""
+    _, physics = _state_equation(problem, comm)
+    physics.prepare()
+    return physics
 
 
 def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:

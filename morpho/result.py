@@ -13,6 +13,7 @@ from mpi4py import MPI
 import numpy as np
 
 import morpho
+from morpho.gradients import sharing
 from morpho.interfaces import Array, Status
 
 if TYPE_CHECKING:
@@ -41,15 +42,16 @@ class Result:
     n_dofs: int
     ranks: int
     source: str
-    compliance: dict[str, float]  #: of every load case
+    compliance: dict[str, float]  #: of every load case; empty if a function of the user's was minimised
     constraints: list[float]  #: normalised, feasible when <= 0
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells
     folder: Path | None
+    network: dict[str, Any] | None = None  #: of onsg and prosg, for `solve(network=)` with another problem
 
     def to_dict(self) -> dict[str, Any]:
         """What stands in result.json (local)."""
-        left_out = {"x", "rho", "folder", "status"}
+        left_out = {"x", "rho", "folder", "status", "network"}
         values = {k: v for k, v in vars(self).items() if k not in left_out}
         return {
             "name": self.name,
@@ -79,12 +81,19 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         n_dofs=parts.physics.n_dofs,
         ranks=parts.comm.size,
         source=parts.problem.gradient.source,
-        compliance={n: float(c) for n, c in zip(parts.physics.cases, last.gradient.cases, strict=True)} if last else {},
+        compliance=_compliance(parts, last),
         constraints=[float(g) for g in last.constraints] if last else [],
         x=last.x if last else nothing,
         rho=last.rho if last else nothing,
         folder=recorder.folder,
+        network=sharing.network_of(parts.problem, parts.source),
     )
+
+
+def _compliance(parts: Parts, last: Step | None) -> dict[str, float]:
+    if last is None or parts.problem.objective.function is not None:
+        return {}
+    return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=True)}
 
 
 def _message(status: Status, failure: str, has_design: bool) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
 
+from morpho.decoupled import opened, shared
 from morpho.errors import NotFiniteError, SolverError, StorageError
 from morpho.gradients.exact import Exact
+from morpho.gradients.sharing import give_network
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
@@ -62,11 +65,13 @@ class Step:
 def iterate(problem: Problem, comm: MPI.Comm | None = None) -> Iterator[Step]:
     """Run the design loop, one `Step` at a time, without writing anything (collective).
 
-    Every rank has to take the same steps. Leave early with `break`.
+    Every rank has to take the same steps, but for solver ranks (`gradient.dni`), which take none. Leave early with
+    `break`.
     """
-    comm = comm or MPI.COMM_WORLD
-    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
-        yield from design_loop(parts, parts.start(), interrupt)
+    with opened(problem, comm or MPI.COMM_WORLD) as parts:
+        if parts is not None:
+            with Interrupt(parts.comm) as interrupt:
+                yield from design_loop(parts, parts.start(), interrupt)
 
 
 def solve(
@@ -74,17 +79,25 @@ def solve(
     output: str | Path | None = None,
     comm: MPI.Comm | None = None,
     on_step: Callable[[Step], None] | None = None,
+    network: dict[str, Any] | None = None,
 ) -> Result:
     """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
+
+    With `network` the source goes on with that of another problem, its `Result.network`. Solver ranks (`gradient.dni`)
+    take no steps and own no cells of the result.
 
     Raises:
         InputError: before any solve. Numerical failures do not raise: see `Result.status`.
     """
     start = time.perf_counter()
-    comm = comm or MPI.COMM_WORLD
-    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+
+    def work(parts: Parts, interrupt: Interrupt) -> Result:
+        if network is not None:
+            give_network(problem, parts.source, network)
         recorder = Recorder.create(parts, output, start)
         return _run(parts, parts.start(), recorder, interrupt, on_step)
+
+    return _on_designers(problem, comm or MPI.COMM_WORLD, work)
 
 
 def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
@@ -94,10 +107,22 @@ def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -
         InputError: there is no usable checkpoint.
     """
     start = time.perf_counter()
-    comm = comm or MPI.COMM_WORLD
-    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+
+    def work(parts: Parts, interrupt: Interrupt) -> Result:
         recorder, restart = Recorder.reopen(parts, folder, start)
         return _run(parts, restart, recorder, interrupt)
+
+    return _on_designers(problem, comm or MPI.COMM_WORLD, work)
+
+
+def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result]) -> Result:
+    """What work gives on the ranks that design; the others solve meanwhile, their result has no cells (collective)."""
+    result: Result | None = None
+    with opened(problem, comm) as parts:
+        if parts is not None:
+            with Interrupt(parts.comm) as interrupt:
+                result = work(parts, interrupt)
+    return shared(result, comm)
 
 
 def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterator[Step]:
@@ -106,8 +131,9 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
     anchor = restart
     while True:
         start = time.perf_counter()
-        iteration, x = restart.iteration + 1, restart.x
+        iteration = restart.iteration + 1
         stage_is_new = parts.enter_iteration(iteration)
+        x = parts.supervisor.leap(iteration, restart.x, parts.design.at(iteration), stage_is_new)
         rho, pullback = parts.design.at(iteration).apply(x)
         advice = parts.supervisor.advise(iteration, rho, stage_is_new)
         if advice.rollback:
@@ -129,7 +155,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             x=x_next,
             state=state,
             objectives=(*earlier, evaluation.objective)[-rule.window :],
-            exact_solves=restart.exact_solves + (gradient.kind == "exact"),
+            exact_solves=restart.exact_solves + (gradient.kind == "exact") + advice.extra_solves,
             linear_iterations=restart.linear_iterations + gradient.linear_iterations,
         )
         status = None
@@ -188,8 +214,11 @@ def _run(
 
 
 def _certify(parts: Parts, step: Step) -> Step:
-    """The step with its objective by an exact solve, whatever source gave the gradient (collective)."""
-    if step.gradient.kind == "exact":
+    """The step with its objective by an exact solve, whatever source gave the gradient (collective).
+
+    The objective of a black box is its value at the design as it is.
+    """
+    if step.gradient.kind == "exact" or parts.problem.objective.kind == "black_box":
         return step
     exact = Exact(parts.physics).estimate(step.rho)
     evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)

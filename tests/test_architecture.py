@@ -16,7 +16,7 @@ LIMIT = 500  #: lines of a module
 #: top, where the rooms are put together; those may import each other.
 LEVELS = [
     {"errors", "interfaces"},
-    {"parallel", "compat", "noise"},
+    {"parallel", "compat", "noise", "redistribute"},
     {"problem"},
     {"mesh"},
     {"fem"},

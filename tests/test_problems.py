@@ -11,6 +11,11 @@ PROBLEMS = Path(__file__).parent.parent / "problems"
 #: name -> (overrides that make it coarse, objective of the first and of the third design)
 COARSE = {
     "mbb_2d": (["mesh.box.cells=[60,20]"], 1007.0221, 665.69525),
+    "black_box_2d": (
+        ["objective.kind=compliance", "mesh.box.cells=[30,10]", "design.filter.radius=4"],
+        983.866103,
+        541.893105,
+    ),
     "cantilever_2d": (["mesh.box.cells=[40,20]"], 602.81044, 269.88551),
     "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 817.48907),
     "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.57171368),

@@ -69,7 +69,8 @@ class LinearSolver:
         self.ksp = PETSc.KSP().create(A.comm)
         self.ksp.setOperators(A)
         self.ksp.setOptionsPrefix(prefix)
-        self.ksp.setTolerances(rtol=rtol, atol=0.0, max_it=max_iterations)
+        # The displacement of another design may be a start of any residual: that is no divergence.
+        self.ksp.setTolerances(rtol=rtol, atol=0.0, divtol=1e30, max_it=max_iterations)
         self._options = {prefix + key: value for key, value in (PRESETS[preset] | (extra or {})).items()}
         try:
             with self._options_in_force():

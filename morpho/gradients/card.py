@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from morpho.gradients.architectures import Layers
 
 
 @dataclass(frozen=True)
@@ -19,3 +22,4 @@ class Card:
     warm_up: int = 3  #: corrections at the start, if the problem does not say
     loose: bool = True  #: whether corrections may be solved loosely
     rival: bool = False  #: whether the secant stands in while the source loses to it
+    networks: Mapping[str, Layers] = field(default_factory=dict)  #: by architecture, the default one first

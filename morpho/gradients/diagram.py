@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from morpho.errors import InputError, StorageError
 from morpho.gradients.card import Card
+from morpho.gradients.network_diagram import layer_by_layer
 from morpho.gradients.registry import BUILT_IN, complaints, source_class
+from morpho.gradients.shapes import EDGE, FIXED_GLYPH, GAP, LINE, PAD, Box, arrow, down, frame, text, wrapped
 from morpho.gradients.supervisor import OWN
 
-EDGE, GAP, PAD = 24, 28, 10  #: pixels around the drawing, between boxes along an arrow, and inside of a box
-LINE = 17  #: pixels from line to line
-GLYPH, FIXED_GLYPH = 7.0, 7.9  #: and of a character of 13 pixels, in a wide font and in one of fixed width
 LEFT, RIGHT, BETWEEN = 420, 280, 72  #: widths of the two lanes and of the space between them
 LANE = EDGE + LEFT + BETWEEN  #: where the right one begins
 WIDTH = LANE + RIGHT + EDGE
 FOLDER = Path("docs/images/sources")
-
-#: what a box stands for -> its fill and its outline
-COLOURS = {
-    "input": ("#e8f1fb", "#3f6fa8"),
-    "step": ("#ffffff", "#707070"),
-    "result": ("#e7f4e8", "#3d8446"),
-    "exact": ("#fdf0df", "#b5701f"),
-}
 
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" \
@@ -37,42 +25,6 @@ font-family="Helvetica, Arial, sans-serif" font-size="13" fill="#1a1a1a">
 <defs><marker id="tip" markerWidth="9" markerHeight="8" refX="8" refY="4" orient="auto">\
 <path d="M0 0L9 4L0 8Z" fill="#444444"/></marker></defs>
 <rect width="{width}" height="{height}" fill="#ffffff"/>"""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle with its text, wrapped and centred."""
-
-    text: str
-    x: int
-    y: int
-    width: int
-    kind: str = "step"
-
-    @property
-    def lines(self) -> list[str]:
-        return wrapped(self.text, self.width - 2 * PAD)
-
-    @property
-    def height(self) -> int:
-        return LINE * len(self.lines) + 2 * PAD
-
-    @property
-    def bottom(self) -> int:
-        return self.y + self.height
-
-    @property
-    def right(self) -> int:
-        return self.x + self.width
-
-    @property
-    def centre(self) -> tuple[int, int]:
-        return self.x + self.width // 2, self.y + self.height // 2
-
-    def draw(self) -> list[str]:
-        fill, line = COLOURS[self.kind]
-        outline = frame(self.x, self.y, self.width, self.height, f'rx="5" fill="{fill}" stroke="{line}"')
-        return [outline, text(self.lines, self.centre[0], self.y + PAD + 13, 'text-anchor="middle"')]
 
 
 def card_of(name: str) -> Card:
@@ -84,27 +36,51 @@ def card_of(name: str) -> Card:
 def write(name: str, output: Path | None = None) -> list[Path]:
     """Draw a source, default NAME.svg, or all built-in ones into a folder; gives the files (local).
 
+    Args:
+        name: of a source; SOURCE:NETWORK for one of its networks but the first; or `all`.
+
     Raises:
-        InputError: there is no such source.
+        InputError: there is no such source, or no such network.
         StorageError: a file could not be written.
     """
+    source, _, network = name.partition(":")
     if name == "all":
-        paths = {own: (output or FOLDER) / f"{own}.svg" for own in BUILT_IN}
-    elif said := complaints(name):
+        drawings = {(output or FOLDER) / f"{stem}.svg": drawing for stem, drawing in all_diagrams().items()}
+    elif said := complaints(source):
         raise InputError(said)
     else:
-        paths = {name: output or Path(f"{name}.svg")}
-    for own, path in paths.items():
+        stem = f"{source}_{network}" if network else source
+        drawings = {output or Path(f"{stem}.svg"): diagram(source, card_of(source), network)}
+    for path, drawing in drawings.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(diagram(own, card_of(own)), encoding="utf-8")
+            path.write_text(drawing, encoding="utf-8")
         except OSError as error:
             raise StorageError(f"Could not write {path}: {error.strerror}.") from error
-    return list(paths.values())
+    return list(drawings)
 
 
-def diagram(name: str, card: Card) -> str:
-    """SVG of the data flow of a source: on the left the estimate, on the right the exact gradients (local)."""
+def all_diagrams() -> dict[str, str]:
+    """SVG of every built-in source, and once more with each of its other networks, by file name (local)."""
+    drawings: dict[str, str] = {}
+    for name in BUILT_IN:
+        card = card_of(name)
+        drawings[name] = diagram(name, card)
+        drawings |= {f"{name}_{other}": diagram(name, card, other) for other in list(card.networks)[1:]}
+    return drawings
+
+
+def diagram(name: str, card: Card, network: str = "") -> str:
+    """SVG of the data flow of a source: on the left the estimate, on the right the exact gradients (local).
+
+    Below is its network layer by layer, by default the first one of the card.
+
+    Raises:
+        InputError: the card does not have the network.
+    """
+    if network and network not in card.networks:
+        others = f"its networks are {', '.join(card.networks)}" if card.networks else "the picture of it shows none"
+        raise InputError(f"gradient.source: {name} has no network {network!r}; {others}")
     summary = wrapped(card.summary, WIDTH - 2 * EDGE)
     formula = wrapped(card.formula, WIDTH - 2 * EDGE, FIXED_GLYPH)
     base = 49 + LINE * len(summary)
@@ -128,8 +104,13 @@ def diagram(name: str, card: Card) -> str:
         text(["estimate"], EDGE + 12, top + 18, 'fill="#5a5a5a" font-style="italic"'),
     ]
     boxes = [*inputs, *steps, gradient, optimizer, *lane]
+    if card.networks:
+        shown = network or next(iter(card.networks))
+        below = max(box.bottom for box in boxes) + GAP
+        layers, around = layer_by_layer(shown, card.networks[shown], EDGE, below, LEFT)
+        boxes, source = boxes + layers, source + around
     drawn = [part for box in boxes for part in box.draw()]
-    height = max(box.bottom for box in boxes) + EDGE
+    height = max(box.bottom for box in boxes) + EDGE + (2 * PAD if card.networks else 0)
     head = HEAD.format(width=WIDTH, height=height, title=escape(f"{name}: {card.summary}"))
     return "\n".join([head, *header, *source, *drawn, *arrows, "</svg>\n"])
 
@@ -137,7 +118,7 @@ def diagram(name: str, card: Card) -> str:
 def supervision(name: str, card: Card, middle: int, gradient: Box) -> tuple[list[Box], list[str]]:
     """The lane of the exact solver, from below to what the source learns, with its arrows."""
     learns = beside(f"learns: {card.learns}", middle, gradient)
-    if name == "exact":
+    if name in BUILT_IN and (name == "exact" or not getattr(source_class(name), "supervised", True)):
         return [beside(f"no supervisor, every gradient is exact; {learns.text}", middle, gradient)], []
     solver = Box("exact solver", LANE, gradient.y, RIGHT, "exact")
     supervisor = Box(request(card), LANE, solver.bottom + GAP, RIGHT, "exact")
@@ -177,30 +158,3 @@ def beside(said: str, middle: int, gradient: Box) -> Box:
     """A box of the right lane at the height of the steps, above that of the gradient."""
     height = Box(said, LANE, 0, RIGHT).height
     return Box(said, LANE, min(middle - height // 2, gradient.y - GAP - height), RIGHT, "exact")
-
-
-def wrapped(said: str, width: int, glyph: float = GLYPH) -> list[str]:
-    """Lines that fit a width in pixels."""
-    return textwrap.wrap(said, int(width / glyph), break_long_words=False, break_on_hyphens=False)
-
-
-def text(lines: Iterable[str], x: int, y: int, style: str = "") -> str:
-    """Lines of text, the first one with its base at y."""
-    spans = "".join(f'<tspan x="{x}" y="{y + i * LINE}">{escape(line)}</tspan>' for i, line in enumerate(lines))
-    return f"<text {style}>{spans}</text>" if style else f"<text>{spans}</text>"
-
-
-def frame(x: int, y: int, width: int, height: int, style: str) -> str:
-    """A rectangle."""
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" {style}/>'
-
-
-def arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """A line with a tip at its end."""
-    (x, y), (to_x, to_y) = start, end
-    return f'<path d="M{x} {y}L{to_x} {to_y}" stroke="#444444" stroke-width="1.4" marker-end="url(#tip)"/>'
-
-
-def down(above: Box, below: Box) -> str:
-    """An arrow from a box to the one below it."""
-    return arrow((above.centre[0], above.bottom), (below.centre[0], below.y))

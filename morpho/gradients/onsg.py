@@ -8,7 +8,6 @@ design, phi what `features` sees. With N = 0 it is the secant; where nothing has
 
 from __future__ import annotations
 
-import base64
 import time
 from collections import deque
 from typing import Any, ClassVar
@@ -17,30 +16,36 @@ import numpy as np
 
 from morpho import noise
 from morpho.gradients import features
+from morpho.gradients.architectures import ARCHITECTURES, Architecture, layers
 from morpho.gradients.card import Card
 from morpho.gradients.features import NAMES, Snapshot
-from morpho.gradients.kernels import gather, infer, sample
+from morpho.gradients.kernels import gather, infer
 from morpho.gradients.network import Network, Weights
+from morpho.gradients.patches import BlocksOfTwo, Patches, SingleCells
 from morpho.gradients.physics import Floats, Physics
+from morpho.gradients.samples import decoded, draw, encoded, together
 from morpho.gradients.secant import Secant
 from morpho.gradients.two_scale import Tools, TwoScale
 from morpho.interfaces import Array, Gradient
 
 LARGEST_CHANGE = 3.0  #: of the target, a difference of logarithms
+HIDDEN = 24  #: neurons of a layer
 BATCH = 1024  #: samples of a training step
 VOID = 0.01  #: density up to which the secant will do
 LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
 POOL = 12  #: batches of samples that training draws from, the newest ones
+CHUNK = 1 << 14  #: cells that go through torch at a time
 
 
 class Onsg(Secant):
     """The secant with a network on top, see above. `learn` trains; every rank ends with the same network.
 
     Args:
-        hidden: neurons.
+        hidden: neurons of a layer, or channels of a convolution.
         samples: per pair of designs, half by sensitivity and half evenly over the cells that are not void.
         first_steps, steps: of training, when data come for the first time and later.
         window: exact designs that a new one is paired with.
+        value_weight: of N(phi_t) fitted to log(e_t / eH_t) itself, beside the differences.
     """
 
     card: ClassVar = Card(
@@ -51,12 +56,13 @@ class Onsg(Secant):
             "solve on blocks",
             "strain energies of the cells in the blocks",
             "features: densities and energies at several radii",
-            "network, one hidden layer, the same for all cells",
+            "network, the same for all cells",
             "multiply by the ratio at the anchor and the network's",
         ),
         learns="the network, from pairs of exact designs; then the anchor",
         blocks=True,
         rival=True,
+        networks={name: layers(name, len(NAMES), HIDDEN) for name in ARCHITECTURES},
     )
 
     @classmethod
@@ -65,6 +71,7 @@ class Onsg(Secant):
         if own.pop("form") == "plain":
             from morpho.gradients.onsg_plain import PlainOnsg
 
+            own.pop("value_weight")  # values are all it has
             return PlainOnsg(tools.physics, tools.two_scale, **own)
         return cls(tools.physics, tools.two_scale, **own)
 
@@ -72,19 +79,27 @@ class Onsg(Secant):
         self,
         physics: Physics,
         two_scale: TwoScale,
-        hidden: int = 24,
+        hidden: int = HIDDEN,
         samples: int = 1500,
         first_steps: int = 100,
         steps: int = 50,
-        window: int = 3,
+        window: int = 4,
         seed: int = 0,
+        architecture: Architecture = "mlp",
+        value_weight: float = 0.0,
     ) -> None:
         super().__init__(physics, two_scale)
         self.seed = seed
         self.samples, self.first_steps, self.steps = samples, first_steps, steps
-        self.network = Network(len(NAMES), hidden, BATCH, seed)
-        self.weights: Weights = self.network.weights()
-        self.past: deque[Snapshot] = deque(maxlen=window + 1)
+        self.patches: Patches = SingleCells()
+        if architecture == "conv":
+            pairs = two_scale.pairs
+            self.patches = BlocksOfTwo(pairs.owner, pairs.n_blocks, physics.mesh.dim)
+        self.network = Network(len(NAMES), hidden, BATCH, seed, architecture, self.patches.shape, value_weight)
+        self.compiled, self.value_weight = architecture == "mlp", value_weight
+        if self.compiled:
+            self.weights: Weights = self.network.weights()
+        self.past: deque[Snapshot] = deque(maxlen=window)
         self.base: Floats | None = None  #: (k, n) log(e / eH) - N(phi) at the anchor
         self.keys = physics.mesh.key
         self.seconds = {"features": 0.0, "inference": 0.0, "training": 0.0}  #: so far
@@ -114,13 +129,20 @@ class Onsg(Secant):
         self.past.append(snapshot)
         if self._pool:
             steps = self.steps if self._learned else self.first_steps
-            after_then, before_then, target = (np.concatenate(part) for part in zip(*self._pool, strict=True))
-            self.network.train(after_then, before_then, target, steps)
+            after_then, before_then, target, *value = (np.concatenate(part) for part in zip(*self._pool, strict=True))
+            self.network.train(after_then, before_then, target, steps, *value)
             self._learned += 1
-            self.weights = self.physics.comm.bcast(self.network.weights(), root=0)
+            self._share()
         self._anchor(snapshot)
         super().learn(rho, exact)
         self.seconds["training"] += time.perf_counter() - begin
+
+    def _share(self) -> None:
+        """Let every rank infer with what rank 0 has learned (collective)."""
+        if self.compiled:
+            self.weights = self.physics.comm.bcast(self.network.weights(), root=0)
+        else:
+            self.network.take(self.physics.comm.bcast(self.network.values(), root=0))
 
     def _energy_by_network(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
         """Energies of load case i in the given cells (local)."""
@@ -145,9 +167,10 @@ class Onsg(Secant):
                 self._features(i, cells, snapshot, before),
                 self._features(i, cells, before, before),
             )
-            target = snapshot.cells[i, -1, cells] - before.cells[i, -1, cells]
-            np.clip(target, -LARGEST_CHANGE, LARGEST_CHANGE, out=target)
-            self._pool.append(self._together(cells, after_then, before_then, target))
+            value = snapshot.cells[i, -1, cells]
+            target = np.clip(value - before.cells[i, -1, cells], -LARGEST_CHANGE, LARGEST_CHANGE)
+            values = [value] if self.value_weight else []
+            self._pool.append(self._together(cells, after_then, before_then, target, *values))
 
     def _look(self, rho: Array) -> Snapshot:
         begin = time.perf_counter()
@@ -157,9 +180,20 @@ class Onsg(Secant):
 
     def _infer(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """N(phi) of load case i in the given cells (local)."""
+        if not self.compiled:
+            return self._infer_in_torch(i, cells, now, then)
         out, net, owner = np.empty(len(cells), np.float32), self.weights, self.two_scale.pairs.owner
         infer(out, cells, now.cells[i, :-1], then.cells[i], now.blocks[i], then.blocks[i], owner, net.W, net.b, net.w)
         return out
+
+    def _infer_in_torch(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
+        """The same; 0 in cells that are in no patch (local)."""
+        out, patches = np.zeros(len(self.keys), np.float32), self.patches.around(cells)
+        step = CHUNK // self.patches.size
+        for start in range(0, len(patches), step):
+            part = patches[start : start + step].ravel()
+            out[part] = self.network.infer(self._features(i, part, now, then))
+        return out[cells]
 
     def _features(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """(len(cells), features) of load case i (local)."""
@@ -169,24 +203,28 @@ class Onsg(Secant):
         return X.T
 
     def _pick(self, importance: Array) -> Any:
-        """Cells of this rank to learn from, half by importance, half evenly where there is any (collective)."""
-        local = np.array([importance.sum(), np.count_nonzero(importance)])
-        total, active = self.physics.comm.allreduce(local)
-        share, uniform = self.samples / 2 / max(total, 1e-300), self.samples / 2 / max(active, 1)
+        """Cells of this rank to learn from, half by importance, half evenly where there is any (collective).
+
+        Those of a patch come one after the other.
+        """
         self.seed += 1
-        return sample(importance, noise.uniform(self.keys, self.seed), share, uniform)
+        draws, number = noise.uniform(self.keys, self.seed), self.samples / self.patches.size
+        return self.patches.around(draw(self.physics.comm, importance, draws, number)).ravel()
 
     def _together(self, cells: Any, *columns: Floats) -> tuple[Floats, ...]:
-        """Samples of all ranks in the order of their keys, the same everywhere (collective)."""
-        rows = np.column_stack(columns)
-        parts = self.physics.comm.allgather((self.keys[cells], rows))
-        order = np.argsort(np.concatenate([keys for keys, _ in parts]))
-        rows = np.concatenate([part for _, part in parts])[order]
-        ends = np.cumsum([1 if c.ndim == 1 else c.shape[1] for c in columns])
-        return tuple(
-            np.ascontiguousarray(part.squeeze(1) if c.ndim == 1 else part)
-            for part, c in zip(np.split(rows, ends[:-1], axis=1), columns, strict=True)
-        )
+        """Samples of all ranks in the order of their (patches') keys, the same everywhere (collective)."""
+        size = self.patches.size
+        return together(self.physics.comm, np.repeat(self.keys[cells[::size]], size), *columns)
+
+    def network_state(self) -> dict[str, Any]:
+        """The network as JSON values, for another problem (local)."""
+        return {"network": self.network.save()}
+
+    def take_network(self, state: dict[str, Any]) -> None:
+        """What `network_state` gave (local)."""
+        self.network.restore(state["network"])
+        if self.compiled:
+            self.weights = self.network.weights()
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint: network, samples, anchor (local).
@@ -203,7 +241,7 @@ class Onsg(Secant):
                 arrays[f"blocks_{i}"] = snapshot.blocks[i][:, owner].T.astype(np.float64)
         return arrays, values | {
             "network": self.network.save(),
-            "pool": [[_encoded(part) for part in batch] for batch in self._pool],
+            "pool": [[encoded(part) for part in batch] for batch in self._pool],
             "levels": [list(snapshot.level) for snapshot in list(self.past)[-1:]],
             "seed": self.seed,
             "learned": self._learned,
@@ -212,10 +250,10 @@ class Onsg(Secant):
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
         super().restore(arrays, values)
-        self.network.restore(values["network"])
-        self.weights = self.network.weights()
+        self.take_network(values)
         self.seed, self._learned = values["seed"], values["learned"]
-        self._pool.extend(tuple(_decoded(*part) for part in batch) for batch in values["pool"])
+        parts = 3 + (self.value_weight > 0)  # samples of another loss are left out
+        self._pool.extend(tuple(decoded(*part) for part in batch) for batch in values["pool"] if len(batch) == parts)
         if "base" in arrays:
             self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
         pairs, k = self.two_scale.pairs, range(len(self.compliance_ratio))
@@ -225,12 +263,3 @@ class Onsg(Secant):
             for i in k:
                 fields[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
             self.past.append(Snapshot(cells, fields, np.array(level)))
-
-
-def _encoded(values: Floats) -> tuple[str, list[int]]:
-    """An array as text, and its shape."""
-    return base64.b64encode(values.tobytes()).decode(), list(values.shape)
-
-
-def _decoded(text: str, shape: list[int]) -> Floats:
-    return np.frombuffer(base64.b64decode(text), np.float32).reshape(shape)

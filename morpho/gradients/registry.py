@@ -11,7 +11,7 @@ from morpho.errors import InputError
 from morpho.gradients.physics import Physics
 from morpho.gradients.two_scale import Tools
 from morpho.interfaces import GradientSource
-from morpho.problem.spec import GradientSpec
+from morpho.problem.gradient_spec import GradientSpec
 
 Factory = Callable[[Any], GradientSource]
 
@@ -23,6 +23,12 @@ BUILT_IN = {
     "secant": ("secant", "Secant"),
     "rom": ("rom", "Rom"),
     "onsg": ("onsg", "Onsg"),
+    "prosg": ("prosg", "Prosg"),
+    "dni": ("dni", "Dni"),
+    "bp_lambda": ("bp_lambda", "BpLambda"),
+    "guided_es": ("guided_es", "GuidedEs"),
+    "sobolev": ("sobolev", "Sobolev"),
+    "koopman": ("koopman", "Koopman"),
 }
 
 _factories: dict[str, Factory] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from morpho.gradients.exact import Exact
 from morpho.gradients.kernels import distance, signs
 from morpho.gradients.physics import Physics, from_state
 from morpho.gradients.two_scale import TwoScale
-from morpho.interfaces import Array, Gradient, GradientSource
-from morpho.problem.spec import GradientSpec, OptimizerSpec
+from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
+from morpho.problem.gradient_spec import GradientSpec
+from morpho.problem.spec import OptimizerSpec
 
 log = logging.getLogger("morpho")
 
-How = Literal["exact", "correction", "estimate", "fallback", "secant"]
+How = Literal["exact", "correction", "estimate", "fallback", "secant", "jump"]
 StandsIn = Literal["", "fallback", "secant"]
 
 GOOD, BAD = 0.15, 0.30  #: errors below and above which the gap between corrections grows and shrinks
@@ -44,6 +45,7 @@ class Advice:
     move_limit: float = math.nan  #: of the step that follows
     drift: float = 1.0  #: the objective here, by the size of what the source said it would be
     rollback: bool = False  #: the steps since the last correction are to be taken back; `gradient` is from there
+    extra_solves: int = 0  #: exact solves beside that of the gradient
 
 
 @dataclass
@@ -57,6 +59,16 @@ class Schedule:
     stands_in: StandsIn = ""  #: whether the secant does, because the source lost to it, or because it is good enough
     move_scale: float = 1.0  #: of the move limit, after steps had to be taken back
     confirm: bool = False  #: the next gradient has to be exact
+
+
+@runtime_checkable
+class Leaper(Protocol):
+    """An exact source that may go ahead of the optimizer."""
+
+    landed: bool  #: whether the present design is one that it jumped to
+    in_vain: Gradient | None  #: of a landing that it discarded just now
+
+    def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array: ...
 
 
 class Supervisor:
@@ -96,13 +108,23 @@ class Supervisor:
         self._anchor: Array | None = None  #: rho of the last correction
         self._exact: Gradient | None = None  #: there
 
+    def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
+        """The design (n,) to take the next gradient at: x, or one that the source jumps to from there (collective)."""
+        if self.guard and isinstance(self.source, Leaper):
+            return self.source.leap(iteration, x, design, stage_is_new)
+        return x
+
     def advise(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
         """The gradient to use at rho (n,) (collective)."""
         plan = self.schedule
         plan.since += 1
         if not self.supervises:
             own = self.source.estimate(rho)
-            return self._advice(own, "exact" if own.kind == "exact" else "estimate")
+            how: How = "exact" if own.kind == "exact" else "estimate"
+            if isinstance(self.source, Leaper):
+                how = "jump" if self.source.landed else how
+                return replace(self._advice(own, how), extra_solves=int(self.source.in_vain is not None))
+            return self._advice(own, how)
         reason = self._reason(iteration, rho, stage_is_new)
         if not reason:
             stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
@@ -120,7 +142,7 @@ class Supervisor:
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
         plan, usual = self.schedule, self.optimizer.move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
-        limit = plan.move_scale * (usual if how in ("exact", "correction") else on_estimates)
+        limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
         return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
 
     @property
@@ -209,11 +231,11 @@ class Supervisor:
     def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
         """The next gap, and whom to believe until then (local)."""
         plan = self.schedule
-        if math.isnan(error) and not rollback:
+        if math.isnan(error) and math.isnan(rival_error) and not rollback:
             return
         if not math.isnan(rival_error):
             # over one step the secant is good with any design; that says nothing of a whole gap
-            lost, enough = error > rival_error, plan.since > 1 and rival_error < self.spec.enough
+            lost, enough = not error <= rival_error, plan.since > 1 and rival_error < self.spec.enough
             plan.stands_in = "fallback" if lost else "secant" if enough else ""
         best = rival_error if plan.stands_in else error
         if rollback:

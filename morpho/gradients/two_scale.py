@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from mpi4py import MPI
+
+from morpho.gradients.decoupling import Solver
 from morpho.gradients.physics import Physics
-from morpho.interfaces import Array
-from morpho.problem.spec import GradientSpec
+from morpho.interfaces import Array, Gradient
+from morpho.problem.gradient_spec import GradientSpec
+from morpho.problem.spec import Objective
 
 
 class TwoScale:
@@ -39,8 +44,24 @@ class TwoScale:
 class Tools:
     """What a source is made from."""
 
-    def __init__(self, physics: Physics, spec: GradientSpec) -> None:
-        self.physics, self.spec = physics, spec
+    def __init__(
+        self,
+        physics: Physics,
+        spec: GradientSpec,
+        replica: Callable[[MPI.Comm], Physics] | None = None,
+        objective: Objective | None = None,
+        solvers: Solver[Any, Gradient] | None = None,
+    ) -> None:
+        """Tools for a state equation.
+
+        Args:
+            replica: makes the same state equation on another communicator, collectively on that; who gave it keeps it
+                to the penalty in force and frees it in the end.
+            objective: what is minimised, for sources that need values of it.
+            solvers: ranks that do nothing but solve, if there are any.
+        """
+        self.physics, self.spec, self.replica, self.objective = physics, spec, replica, objective or Objective()
+        self.solvers = solvers
 
     @cached_property
     def two_scale(self) -> TwoScale:

@@ -80,7 +80,15 @@ def check_consistency(problem: Problem) -> list[str]:
     kinds = [constraint.kind for constraint in problem.constraints]
     if problem.objective.kind == "volume" and "compliance" not in kinds:
         said.append("constraints: the least volume is none at all; add a constraint of kind compliance")
-    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind != "compliance"):
+    if problem.objective.kind == "black_box":
+        if problem.gradient.source != "guided_es":
+            said.append(
+                f"gradient.source: {problem.gradient.source} needs the derivative of the objective, and a black box "
+                "has values only; use guided_es"
+            )
+        if "compliance" in kinds:
+            said.append("constraints: beside a black box only constraints of kind volume are possible")
+    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind == "volume"):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")

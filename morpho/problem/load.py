@@ -93,6 +93,10 @@ def parse_problem(data: dict[str, Any], source: str, folder: Path, node: yaml.No
     if problem.mesh.file is not None:
         mesh = problem.mesh.model_copy(update={"file": str((folder / problem.mesh.file).resolve())})
         problem = problem.model_copy(update={"mesh": mesh})
+    own = problem.objective.function
+    if own is not None:
+        place = f"{(folder / own[0]).resolve()}:{own[1]}"
+        problem = problem.model_copy(update={"objective": problem.objective.model_copy(update={"value": place})})
     said = [_with_line(complaint, source, node) for complaint in check_consistency(problem)]
     if problem.mesh.file is not None and not Path(problem.mesh.file).is_file():
         said.append(f"{source}: mesh.file: there is no file {problem.mesh.file}; the path is relative to {folder}")

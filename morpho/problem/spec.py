@@ -6,11 +6,13 @@ from the standard vocabulary of the field.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, PositiveInt, field_validator, model_validator
 
 from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector
+from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.regions import Axis, Region
 
 CellName = Literal["triangle", "quadrilateral", "tetrahedron", "hexahedron"]
@@ -122,9 +124,29 @@ class LoadCase(Spec):
 
 
 class Objective(Spec):
-    """What is minimised."""
+    """What is minimised; a black box gives values only, which is what `gradient.source: guided_es` is for."""
 
-    kind: Literal["compliance", "volume"] = "compliance"
+    kind: Literal["compliance", "volume", "black_box"] = "compliance"
+    value: str = Field(
+        "thresholded",
+        description="of a black box: thresholded (compliance of the 0/1 design of equal volume), or file.py:function, "
+        "the path relative to the problem file",
+    )
+
+    @field_validator("value")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if value != "thresholded" and not re.fullmatch(r".+\.py:[^\W\d]\w*", value):
+            raise ValueError(f"got {value!r}; expected thresholded, or file.py:function")
+        return value
+
+    @property
+    def function(self) -> tuple[str, str] | None:
+        """File and name of the function that a black box is, None where the value is a compliance."""
+        if self.kind != "black_box" or self.value == "thresholded":
+            return None
+        path, _, name = self.value.rpartition(":")
+        return path, name
 
 
 class VolumeConstraint(Spec):
@@ -184,60 +206,6 @@ class Design(Spec):
     )
     perturbation: float = Field(0.0, ge=0, le=1, description="relative random change of the initial density, per cell")
     seed: int = Field(0, ge=0, description="of the perturbation")
-
-
-class OnsgSpec(Spec):
-    """The network of `source: onsg`."""
-
-    form: Literal["anchored", "plain"] = Field(
-        "anchored", description="learn differences from the last exact design, or the energies themselves"
-    )
-    hidden: int = Field(24, ge=1, le=512, description="neurons")
-    samples: int = Field(1500, ge=16, description="cells per pair of exact designs")
-    first_steps: int = Field(100, ge=1, description="training steps when the first pair is there")
-    steps: int = Field(50, ge=1, description="training steps at every exact gradient after that")
-    window: int = Field(3, ge=1, description="earlier exact designs that a new one is paired with")
-    seed: int = Field(0, ge=0)
-
-
-class RomSpec(Spec):
-    """The reduced basis of `source: rom`."""
-
-    size: int = Field(6, ge=1, le=50, description="displacements in the basis")
-    residual: float = Field(0.1, gt=0, lt=1, description="relative residual up to which a reduced solution will do")
-
-
-class GradientSpec(Spec):
-    """Where the gradient comes from, and when the exact one is asked for.
-
-    Sources other than `exact` are supervised: they get exact gradients in the first `warm_up` and the `last`
-    iterations, and corrections in between.
-    """
-
-    source: str = Field("exact", description="name of a registered gradient source")
-    block: Literal[2, 4, 8] = Field(2, description="cells along the edge of a block of the two-scale sources")
-    iterations: PositiveInt = Field(1, description="linear iterations per design of `source: inexact`")
-    warm_up: PositiveInt | None = Field(
-        None, description="corrections at every one of the first iterations; default 3, inexact 10"
-    )
-    last: int = Field(1, ge=0, description="exact gradients at every one of the last iterations")
-    every: PositiveInt | None = Field(None, description="iterations between corrections; default: by the error seen")
-    enough: float = Field(
-        0.2, ge=0, description="the secant stands in for a network while its own error is below this; 0: never"
-    )
-    max_gap: PositiveInt = Field(25, description="largest number of iterations between corrections")
-    correction_rtol: float | None = Field(
-        0.2, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
-    )
-    move_limit: float | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
-    rollback: float = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")
-    acceptance: Literal["usual", "descent"] = Field(
-        "usual",
-        description="descent: corrections are exact, and steps that do not lower the exact objective are taken back "
-        "with half the move limit",
-    )
-    onsg: OnsgSpec = OnsgSpec()
-    rom: RomSpec = RomSpec()
 
 
 class OptimizerSpec(Spec):

@@ -34,7 +34,7 @@ def plot(record: Record, path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for entry in record["sources"]:
-        solved = [s for s in entry["steps"] if s["step"] in ("exact", "correction")]
+        solved = [s for s in entry["steps"] if s["step"] in ("exact", "correction", "jump")]
         left.loglog([s["seconds"] for s in solved], [s["objective"] for s in solved], ".-", label=entry["source"])
         seen = [(s["since"], s["error"]) for run in entry["runs"] for s in run["steps"] if s["error"] is not None]
         if seen:

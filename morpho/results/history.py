@@ -36,7 +36,7 @@ class HistoryRow:
     beta: float = nan
     move_limit: float = nan
     #: exact, correction (solved loosely), estimate; fallback or secant (it stands in for a network that lost to it, or
-    #: because it is good enough)
+    #: because it is good enough); jump (exact, where an extrapolation landed)
     step: str = "exact"
     since: int = 0  #: iterations since the last exact one or correction
     error: float = nan  #: of the source on a new exact gradient, before it learned from it

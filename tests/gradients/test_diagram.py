@@ -4,13 +4,19 @@ import re
 import xml.etree.ElementTree as ET
 from itertools import combinations, pairwise
 
+from mpi4py import MPI
+
 import pytest
 from running import ROOT, run
+from two_scale_problems import cantilever
 
+from morpho.gradients.architectures import ARCHITECTURES, Layer, parameters
 from morpho.gradients.card import Card
-from morpho.gradients.diagram import EDGE, FIXED_GLYPH, GLYPH, card_of, diagram
+from morpho.gradients.diagram import all_diagrams, card_of, diagram
 from morpho.gradients.registry import BUILT_IN, source_class
+from morpho.gradients.shapes import EDGE, FIXED_GLYPH, GLYPH
 from morpho.gradients.supervisor import OWN
+from morpho.parts import Parts
 
 SVG = "{http://www.w3.org/2000/svg}"
 LONG = Card(
@@ -19,12 +25,22 @@ LONG = Card(
     inputs=("density", "something that takes some lines beside two others", "another"),
     steps=("a step", "a step that says more than would fit into one line of its box " * 2),
     learns="so much that it is higher than all of the steps, if they are few " * 8,
+    networks={"deep": (Layer(3, 70), *[Layer(70, 70, (3, 3), residual=True)] * 3, Layer(70, 2, activation=""))},
 )
 CARDS = {name: source_class(name).card for name in BUILT_IN} | {"own": OWN, "long": LONG}
+#: name of a source -> the network that it is drawn with; NAME:NETWORK for those that are not its first
+DRAWN = {name: next(iter(card.networks), "") for name, card in CARDS.items()}
+DRAWN |= {f"{name}:{other}": other for name, card in CARDS.items() for other in list(card.networks)[1:]}
+NETWORKS = [name for name, network in DRAWN.items() if network]
 
 
 def drawn(name):
-    return ET.fromstring(diagram(name, CARDS[name]))
+    source, _, network = name.partition(":")
+    return ET.fromstring(diagram(source, CARDS[source], network))
+
+
+def layers_of(name):
+    return CARDS[name.partition(":")[0]].networks[DRAWN[name]]
 
 
 def texts(root):
@@ -65,7 +81,7 @@ def test_what_the_supervisor_does():
     assert "exact solver" not in texts(drawn("exact"))
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_nothing_overlaps_or_sticks_out(name):
     root = drawn(name)
     width, height = int(root.get("width")), int(root.get("height"))
@@ -83,7 +99,7 @@ def test_lines_of_the_header_are_apart(name):
     assert all(below - above >= 17 for above, below in pairwise([*found, boxes(drawn(name))[0][1] + 13]))
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_text_stays_in_its_box(name):
     root = drawn(name)
     found = boxes(root)
@@ -99,16 +115,65 @@ def test_text_stays_in_its_box(name):
             assert any(box[0] < left and right < box[2] and box[1] < y - 10 and y + 4 < box[3] for box in found)
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_arrows_end_at_boxes(name):
-    root = drawn(name)
+    root, card = drawn(name), CARDS[name.partition(":")[0]]
     edges = {edge for box in boxes(root) for edge in box}
     paths = [path.get("d") for path in root.iter(f"{SVG}path") if path.get("marker-end")]
-    assert len(paths) >= len(CARDS[name].inputs) + len(CARDS[name].steps) + 1
+    assert len(paths) >= len(card.inputs) + len(card.steps) + 1
     for path in paths:
-        x, y, to_x, to_y = map(int, re.findall(r"\d+", path))
-        assert (x == to_x) != (y == to_y)
+        numbers = list(map(int, re.findall(r"\d+", path)))
+        points = list(zip(numbers[::2], numbers[1::2], strict=True))
+        assert all((x == to_x) != (y == to_y) for (x, y), (to_x, to_y) in pairwise(points))
+        (x, y), (to_x, to_y) = points[:2]
         assert (y if x == to_x else x) in edges or (to_y if x == to_x else to_x) in edges
+        if len(points) > 2:
+            assert points[-1][0] in edges
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_is_drawn_layer_by_layer(name):
+    root, network, said = drawn(name), layers_of(name), texts(drawn(name))
+    title = f"network {DRAWN[name]}: {parameters(network):,} parameters, the same for all cells"
+    inside = said[said.index("optimizer") :]
+    assert title in said
+    for layer in set(network):
+        shown = f"{layer.kind}, {layer.inputs} to {layer.outputs}{' channels' if layer.window else ''}, "
+        shown += f"{layer.parameters:,} parameters"
+        found = [text for text in inside if text.startswith(shown)]
+        assert len(found) == network.count(layer)
+        end = f"; a(z) = {layer.activation}" if layer.activation else "parameters"
+        assert all(text.endswith(end) for text in found)
+    links = [path.get("d") for path in root.iter(f"{SVG}path") if path.get("d").count("L") == 3]
+    assert len([path for path in links if "Z" not in path]) == said.count("+") == sum(one.residual for one in network)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if CARDS[name].networks])
+def test_network_on_the_card_is_the_one_of_the_source(name):
+    with Parts(cantilever(name, 2), MPI.COMM_SELF) as parts:
+        shapes = [tuple(p.shape) for p in parts.source.network.adam.parameters]
+    made = [shape for one in layers_of(name) for shape in [(one.outputs, one.inputs), (one.outputs,)][: 1 + one.bias]]
+    assert shapes == made
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_links_do_not_cross_boxes_or_other_links(name):
+    root = drawn(name)
+    found, ways = boxes(root), []
+    for path in root.iter(f"{SVG}path"):
+        numbers = list(map(int, re.findall(r"\d+", path.get("d"))))
+        if path.get("marker-end") and len(numbers) == 8:
+            ways.append((numbers[2], *sorted((numbers[3], numbers[5]))))
+    for side, top, bottom in ways:
+        assert not any(left <= side <= right and top < y_end and y < bottom for left, y, right, y_end in found)
+    for (side, top, bottom), (other, other_top, other_bottom) in combinations(ways, 2):
+        assert side != other or bottom <= other_top or other_bottom <= top
+
+
+def test_every_network_of_onsg_has_a_picture():
+    stems = {"onsg", *(f"onsg_{other}" for other in ARCHITECTURES[1:])}
+    assert stems <= set(all_diagrams())
+    assert len({drawing for stem, drawing in all_diagrams().items() if stem in stems}) == len(ARCHITECTURES)
 
 
 def test_a_background_for_dark_pages():
@@ -119,7 +184,7 @@ def test_a_background_for_dark_pages():
 
 def test_pictures_of_the_documentation_are_those_of_now():
     folder = ROOT / "docs" / "images" / "sources"
-    now = {f"{name}.svg": diagram(name, card_of(name)) for name in BUILT_IN}
+    now = {f"{stem}.svg": drawing for stem, drawing in all_diagrams().items()}
     there = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert there == now, "run scripts/env morpho sources --diagram all"
 
@@ -135,6 +200,9 @@ def test_verb_draws_one(tmp_path):
     ended = run(1, "sources", "--diagram", "secant", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (0, "secant.svg\n"), ended.stderr
     assert (tmp_path / "secant.svg").read_text(encoding="utf-8") == diagram("secant", card_of("secant"))
+    ended = run(1, "sources", "--diagram", "onsg:conv", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "onsg_conv.svg\n"), ended.stderr
+    assert (tmp_path / "onsg_conv.svg").read_text(encoding="utf-8") == diagram("onsg", card_of("onsg"), "conv")
     ended = run(1, "sources", "--diagram", "secant", "--output", "new/it.svg", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (0, "new/it.svg\n"), ended.stderr
     assert (tmp_path / "new" / "it.svg").read_bytes() == (tmp_path / "secant.svg").read_bytes()
@@ -144,7 +212,7 @@ def test_verb_draws_one(tmp_path):
 def test_verb_draws_all(tmp_path, output):
     ended = run(1, "sources", "--diagram", "all", *(["--output", output] if output else []), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    paths = [f"{output or 'docs/images/sources'}/{name}.svg" for name in BUILT_IN]
+    paths = [f"{output or 'docs/images/sources'}/{stem}.svg" for stem in all_diagrams()]
     assert ended.stdout.splitlines() == paths
     assert all((tmp_path / path).read_text(encoding="utf-8").startswith("<svg") for path in paths)
 
@@ -160,6 +228,8 @@ def test_verb_on_two_ranks_says_it_once(tmp_path):
     [
         (["--diagram", "secand"], 2, "there is no source 'secand'; did you mean 'secant'?"),
         (["--diagram", "zzz"], 2, "there is no source 'zzz'; use one of exact"),
+        (["--diagram", "onsg:cnn"], 2, "onsg has no network 'cnn'; its networks are mlp, residual, conv"),
+        (["--diagram", "secant:mlp"], 2, "secant has no network 'mlp'; the picture of it shows none"),
         (["--output", "a.svg"], 2, "--output goes with --diagram NAME"),
         (["--diagram", "secant", "--output", "/proc/none/a.svg"], 3, "Could not write /proc/none/a.svg"),
     ],

@@ -11,7 +11,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 from helpers import assert_same, random_cells
-from two_scale_problems import SOURCES, cantilever, facts, two_cases
+from two_scale_problems import NETWORKS, SOURCES, cantilever, facts, two_cases
 
 import morpho
 from morpho.gradients import Tools, create
@@ -139,9 +139,9 @@ def test_ranks(mpirun, name, kind):
     alone = facts(MPI.COMM_SELF, name, kind)
     for ranks in (2, 3):
         found = json.loads(mpirun(ranks, SCRIPT, name, kind))
-        rtol = 1e-3 if name == "onsg" else 1e-4
+        rtol = 1e-3 if name in NETWORKS else 1e-4
         assert found["objective"] == pytest.approx(alone["objective"], rel=rtol)
-        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if name == "onsg" else 1e-3)
+        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if name in NETWORKS else 1e-3)
 
 
 @pytest.mark.parametrize(("name", "form"), [*((name, "anchored") for name in SOURCES), ("onsg", "plain")])
@@ -154,7 +154,8 @@ def test_resumed_run_goes_the_same_way(name, form, tmp_path):
     problem = morpho.load_problem(tmp_path / "part" / "problem.yaml", limit[1:])
     resumed = morpho.resume(tmp_path / "part", problem, MPI.COMM_SELF)
     both = [read_history(tmp_path / folder / "history.csv") for folder in ("whole", "part")]
-    if name != "rom":  # its basis is not kept: the first design after resuming is solved exactly
+    # The basis of rom is not kept, so it solves exactly first; bp_lambda and the secant win by a hair in turn.
+    if name not in ("rom", "bp_lambda"):
         assert both[0]["step"].tolist() == both[1]["step"].tolist()
     assert resumed.objective == pytest.approx(whole.objective, rel=2e-3)
 

@@ -192,3 +192,11 @@ def test_continuation_asks_for_a_correction():
     material = given.material.model_validate({"penalty": {"start": 1.5, "max": 3, "every": 10, "step": 0.75}})
     steps = run(given.model_copy(update={"material": material}))
     assert [steps[i].advice.how for i in (10, 20)] == ["correction", "correction"]
+
+
+def test_secant_that_is_good_enough_stands_in_once_that_was_seen_over_a_gap():
+    steps = run(cantilever("onsg", 2, 40, every=6, enough=10))
+    gaps = [i for i, s in enumerate(steps) if s.advice.how == "correction"]
+    assert {s.advice.how for s in steps[gaps[2] + 1 : gaps[3]]} <= {"estimate", "fallback"}
+    assert {s.advice.how for s in steps[gaps[3] + 1 : -1]} <= {"secant", "fallback", "correction"}
+    assert not np.isnan([steps[i].advice.rival_error for i in gaps[1:]]).any()

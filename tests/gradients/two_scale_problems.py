@@ -12,7 +12,9 @@ from helpers import box, by_key, main, make_problem, plane
 from morpho.problem import Problem
 from morpho.solve import iterate
 
-SOURCES = ("inexact", "coarse", "secant", "rom", "onsg")
+SOURCES = ("inexact", "coarse", "secant", "rom", "onsg", "prosg", "sobolev", "bp_lambda")
+#: equal on any number of ranks to the accuracy of training in float32 only
+NETWORKS = ("onsg", "prosg", "sobolev", "bp_lambda")
 CELLS = {2: [48, 24], 3: [24, 12, 12]}
 
 

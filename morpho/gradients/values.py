@@ -1,0 +1,117 @@
+"""What is minimised where only values are known: the black boxes of `guided_es`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.gradients.physics import Physics, State
+from morpho.interfaces import Array
+from morpho.parallel import global_dot, raise_together
+from morpho.problem.spec import Objective
+
+RAMP = 1e-4  #: densities this near to the threshold become grey, so that rounding decides nothing
+HALVINGS = 50  #: of the interval that the threshold lies in
+
+
+class Value(Protocol):
+    """A function of the physical density."""
+
+    weights: Array  #: (m,) of its values in the objective
+    relative: bool  #: whether it changes by factors, so that a difference counts relative to the values it is of
+
+    def at(self, rho: Array) -> tuple[Array, int]:
+        """(m,) values at rho (n,), and the linear iterations it took (collective)."""
+
+
+class Compliance:
+    """Compliance of every load case, by an exact solve."""
+
+    relative = True
+    state: State  #: of the last solve
+
+    def __init__(self, physics: Physics) -> None:
+        self.physics, self.weights = physics, physics.weights
+
+    def at(self, rho: Array) -> tuple[Array, int]:
+        """(m,) values at rho (n,), and the linear iterations it took (collective)."""
+        self.state = self.physics.solve(rho)
+        return self.state.compliance, self.state.linear_iterations
+
+
+class ThresholdedCompliance(Compliance):
+    """Compliance of every load case in the 0/1 design of equal volume."""
+
+    def at(self, rho: Array) -> tuple[Array, int]:
+        """(m,) values at rho (n,), and the linear iterations it took (collective)."""
+        return super().at(thresholded(self.physics.comm, rho, self.physics.mesh.volumes))
+
+
+@dataclass
+class OwnFunction:
+    """A user's function (rho, physics) -> number, called by all ranks."""
+
+    physics: Physics
+    function: Callable[[Array, Physics], float]
+    weights: Array = field(default_factory=lambda: np.ones(1))
+    relative: bool = False
+
+    def at(self, rho: Array) -> tuple[Array, int]:
+        """(1,) value at rho (n,), as rank 0 has it; its linear iterations are not known (collective)."""
+        value = float(self.function(rho, self.physics))
+        return np.array([self.physics.comm.bcast(value, root=0)]), 0
+
+
+def make_value(objective: Objective, physics: Physics) -> Value:
+    """The value that an objective asks for (collective).
+
+    Raises:
+        InputError: a user's function cannot be loaded.
+    """
+    if objective.function is not None:
+        return OwnFunction(physics, _load(physics.comm, *objective.function))
+    return ThresholdedCompliance(physics) if objective.kind == "black_box" else Compliance(physics)
+
+
+def thresholded(comm: MPI.Comm, rho: Array, volumes: Array) -> Array:
+    """(n,) densities 1 above a threshold and 0 below it, with the volume of rho (n,) (collective).
+
+    Cells that lie together at the threshold share what volume is left.
+    """
+    volume, low, high = global_dot(comm, volumes, rho), -RAMP, 1 + RAMP
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if global_dot(comm, volumes, _step(rho, middle)) > volume:
+            low = middle
+        else:
+            high = middle
+    return _step(rho, high)
+
+
+def _step(rho: Array, threshold: float) -> Array:
+    return np.clip((rho - threshold) / (2 * RAMP) + 0.5, 0.0, 1.0)
+
+
+def _load(comm: MPI.Comm, path: str, name: str) -> Callable[[Array, Physics], float]:
+    """The function of this name in a Python file (collective)."""
+    function: Any = None
+    said: list[str] = []
+    try:
+        spec = importlib.util.spec_from_file_location("black_box", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        function = getattr(module, name, None)
+    except Exception as error:  # whatever the user's file does
+        said = [f"objective.value: {path} cannot be loaded: {type(error).__name__}: {error}"]
+    if not said and not callable(function):
+        said = [f"objective.value: there is no function {name} in {path}"]
+    raise_together(comm, said)
+    loaded: Callable[[Array, Physics], float] = function
+    return loaded

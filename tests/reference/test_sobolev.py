@@ -1,0 +1,164 @@
+"""Reference experiments of Sobolev training (Czarnecki et al. 2017), on the loss and network of `source: sobolev`.
+
+Bars in series: a block of d cells of stiffness E that is stretched by one. Its energy is that of the harmonic mean of
+E, and the derivative of the energy with respect to E is known; q is the energy of uniform strain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import qmc
+
+from morpho.fem.material import Simp
+from morpho.gradients.energy_network import COLUMNS, EnergyNetwork, normalised, perceptron, sobolev_loss
+from morpho.gradients.network import Adam
+
+D = 8  #: cells of a block
+SIMP = Simp(1.0, 1e-6, 3.0)
+STEP = 1e-5  #: of central differences
+SHARE = np.full((1, D), 1 / D)
+
+
+def bars(m, seed):
+    """Samples (m, COLUMNS, D) of bars in series."""
+    rho = np.random.default_rng(seed).uniform(0.3, 1, (m, D))
+    s = SIMP.stiffness(rho)
+    stress = 1 / (1 / s).mean(axis=1, keepdims=True)
+    samples = np.empty((m, COLUMNS, D))
+    for column, values in enumerate((s, 1 / D, (stress / s) ** 2 / D, SIMP.derivative(rho), 1 / D)):
+        samples[:, column] = values
+    return samples
+
+
+def trained(form, steps=300):
+    network = EnergyNetwork(16, form, seed=1)
+    network.train(normalised(bars(200, 0)), steps)
+    network.layers.double()
+    return network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return trained("full")
+
+
+def predicted(network, rho):
+    """W and dW / d rho of one block."""
+    value, energy = network.predict(SIMP.stiffness(rho)[None], np.full((1, 1, D), 1 / D), SHARE)
+    return value[0, 0], SIMP.derivative(rho) * energy[0, 0]
+
+
+def without_coupling(network, rho):
+    """What a network of the derivative would be: every cell on its own."""
+    ratio = network._ratio(torch.tensor(SIMP.stiffness(rho)[None]), torch.tensor(SHARE))
+    return SIMP.derivative(rho) / D * ratio[0].detach().numpy()
+
+
+def jacobian(gradient, rho):
+    return np.column_stack([(gradient(rho + h) - gradient(rho - h)) / (2 * STEP) for h in STEP * np.eye(D)])
+
+
+def asymmetry(J):
+    return np.abs(J - J.T).max() / np.abs(J).max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_is_the_derivative_of_the_predicted_energy(network, seed):
+    rho = np.random.default_rng(seed).uniform(0.2, 1, D)
+    _, gradient = predicted(network, rho)
+    by_differences = jacobian(lambda r: np.array([predicted(network, r)[0]]), rho)[0]
+    np.testing.assert_allclose(gradient, by_differences, rtol=0, atol=1e-6 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_has_no_curl(network, seed):
+    """Its Jacobian is symmetric; that of cells on their own is not."""
+    rho = np.random.default_rng(seed).uniform(0.2, 1, D)
+    assert asymmetry(jacobian(lambda r: predicted(network, r)[1], rho)) < 1e-6
+    assert asymmetry(jacobian(lambda r: without_coupling(network, r), rho)) > 1e-2
+
+
+def test_energy_of_bars_in_series(network):
+    """On blocks it has not seen; derivatives in the training halve the error of the derivative."""
+    s, q, e, slope, share = bars(300, 5).transpose(1, 0, 2)
+    stress = (s * e).sum(1)
+
+    def errors(net):
+        value, energy = net.predict(s, q[None], share)
+        off = slope * (energy[0] - e)
+        return tuple(np.linalg.norm(a) / np.linalg.norm(b) for a, b in ((value[0] - stress, stress), (off, slope * e)))
+
+    untrained, full, value = errors(EnergyNetwork()), errors(network), errors(trained("value"))
+    assert full[0] < 0.1 * untrained[0] and full[1] < 0.2 * untrained[1]
+    assert full[1] < 0.5 * value[1]
+
+
+def styblinski_tang(x):
+    return (x**4 - 16 * x**2 + 5 * x).sum(1) / 2, 2 * x**3 - 16 * x + 2.5
+
+
+def rosenbrock(x):
+    x, y = x.T
+    slope = y - x**2
+    return (1 - x) ** 2 + 100 * slope**2, np.column_stack([-2 * (1 - x) - 400 * x * slope, 200 * slope])
+
+
+FUNCTIONS = {"Styblinski-Tang": (styblinski_tang, 5.0), "Rosenbrock": (rosenbrock, 2.0)}
+STEPS = 1500
+
+
+def error_of_gradient(function, form, points, seed):
+    """Relative 2-norm on 2000 points that were not trained on; those that were fill the square evenly."""
+    f, half = FUNCTIONS[function]
+    even = qmc.Halton(2, scramble=True, seed=seed).random(points)
+    places = [2 * even - 1, np.random.default_rng(seed).uniform(-1, 1, (2000, 2))]
+    (y, dy), (_, expected) = (f(half * x) for x in places)
+    unit = y.std()
+    dy, expected = half * dy / unit, half * expected / unit
+    size = np.sqrt((dy**2).sum(1).mean())
+    x, target, d_target = (torch.tensor(a, dtype=torch.float32) for a in (places[0], (y - y.mean()) / unit, dy))
+    x.requires_grad_()
+    random = torch.Generator().manual_seed(seed)
+    net = perceptron(2, 32, random)
+    adam = Adam(list(net.parameters()))
+    for _ in range(STEPS):
+        value = net(x).squeeze(1)
+        d_off = None
+        if form != "value":
+            d_off = (torch.autograd.grad(value.sum(), x, create_graph=True)[0] - d_target) / size
+        loss = sobolev_loss(value - target, d_off, form, 1.0, random)
+        adam.step(torch.autograd.grad(loss, adam.parameters))
+    x = torch.tensor(places[1], dtype=torch.float32, requires_grad=True)
+    found = torch.autograd.grad(net(x).sum(), x)[0].numpy()
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("points", "factor"), [(20, 2**0.5), (100, 2)])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_derivatives_in_the_training_reduce_the_error_of_the_gradient(function, points, factor):
+    """In the median over seeds by half: with 100 points the norm of the error, with 20 its square."""
+    full, value = (
+        np.median([error_of_gradient(function, form, points, seed) for seed in range(3)]) for form in ("full", "value")
+    )
+    assert full < value / factor
+
+
+def test_stochastic_loss_has_the_mean_of_the_full_one():
+    """So have its derivatives with respect to the weights; with copies of a batch, each with directions of its own."""
+    random = torch.Generator().manual_seed(0)
+    net = perceptron(D, 16, random)
+    torch.nn.init.ones_(net[-1].weight)
+    x = torch.randn((20, D), generator=random).requires_grad_()
+    value = net(x).squeeze(1)
+    d_off = torch.autograd.grad(value.sum(), x, create_graph=True)[0] - 0.5
+    copies = 4000
+    full = sobolev_loss(value, d_off, "full", 1.0, random)
+    stochastic = sobolev_loss(value.repeat(copies), d_off.repeat(copies, 1), "stochastic", 1.0, random)
+    assert float(stochastic) == pytest.approx(float(full), rel=0.02)
+    weights = list(net.parameters())[:-1]  # the last bias is not in the derivatives
+    for expected, found in zip(
+        *(torch.autograd.grad(loss, weights, retain_graph=True) for loss in (full, stochastic)), strict=True
+    ):
+        assert float((found - expected).norm()) < 0.02 * float(expected.norm())
