@@ -320,7 +320,10 @@ def test_the_usual_tolerance_is_enough(engine):
         with open_both(engine, BRICKS, 2, rtol=rtol, solver={"preset": "multigrid"}) as (fine, coarse):
             found.append(coarse.solve(gentle_density(fine.mesh)))
     loose, tight = found
-    assert loose.linear_iterations <= tight.linear_iterations  # the assembled engine solves small ones directly
+    if engine == "voxel":
+        assert loose.linear_iterations < tight.linear_iterations
+    else:  # it solves small ones directly
+        assert loose.linear_iterations == tight.linear_iterations
     np.testing.assert_allclose(loose.compliance, tight.compliance, rtol=0.01)
     np.testing.assert_allclose(loose.energy, tight.energy, rtol=0.1, atol=0.02 * tight.energy.max())
 

@@ -15,8 +15,6 @@ from morpho.gradients.traces import Traces
 N, STEPS, SEQUENCES, RATE = 30, 10, 1000, 1e-4
 SEEDS = range(3)
 EXPECTED = {0.0: 0.45, 0.5: 0.50, 0.9: 0.65, 1.0: 0.69}  #: mean cosine over the steps
-#: twice the standard error of the mean over three networks; they differ the more, the shorter the trace
-TOLERANCE = {0.0: 0.2, 0.5: 0.2, 0.9: 0.1, 1.0: 0.1}
 
 
 class Drawing:
@@ -74,15 +72,24 @@ def cosines(trace, seed):
     return [v @ d / (np.linalg.norm(v) * np.linalg.norm(d)) for v, d in pairs]
 
 
-def test_line_drawing():
-    found = {trace: np.mean([cosines(trace, seed) for seed in SEEDS], axis=0) for trace in EXPECTED}
+@pytest.fixture(scope="module")
+def found():
+    """Cosines at every step for each lambda, the mean over the networks."""
+    return {trace: np.mean([cosines(trace, seed) for seed in SEEDS], axis=0) for trace in EXPECTED}
+
+
+def test_longer_traces_see_further(found):
     means = [float(found[trace].mean()) for trace in EXPECTED]
-    print("mean cosine", [round(mean, 2) for mean in means])  # shown by pytest -s
-    print("at the first step", [round(float(found[trace][0]), 2) for trace in EXPECTED])
     assert means == sorted(means)
     assert found[1.0][0] - found[0.0][0] >= 0.3
-    for trace, mean in zip(EXPECTED, means, strict=True):
-        assert mean == pytest.approx(EXPECTED[trace], abs=TOLERANCE[trace])
+
+
+SHORT = pytest.mark.xfail(strict=True, reason="0.27 and 0.34 are found; without a long trace networks differ by 0.17")
+
+
+@pytest.mark.parametrize("trace", [pytest.param(0.0, marks=SHORT), pytest.param(0.5, marks=SHORT), 0.9, 1.0])
+def test_mean_cosine(found, trace):
+    assert found[trace].mean() == pytest.approx(EXPECTED[trace], abs=0.1)
 
 
 class Sequence:

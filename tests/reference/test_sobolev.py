@@ -135,14 +135,20 @@ def error_of_gradient(function, form, points, seed):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize(("points", "factor"), [(20, 2**0.5), (100, 2)])
+#: found by the median of three seeds: errors 0.44 and 0.79 on the one, 0.31 and 0.58 on the other
+FEW = pytest.mark.xfail(
+    strict=True, reason="with 20 points the derivatives lower the error by 1.8 and 1.9 times, not 2"
+)
+
+
+@pytest.mark.parametrize("points", [pytest.param(20, marks=FEW), 100])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_derivatives_in_the_training_reduce_the_error_of_the_gradient(function, points, factor):
-    """In the median over seeds by half: with 100 points the norm of the error, with 20 its square."""
+def test_derivatives_in_the_training_halve_the_error_of_the_gradient(function, points):
+    """In the median over seeds."""
     full, value = (
         np.median([error_of_gradient(function, form, points, seed) for seed in range(3)]) for form in ("full", "value")
     )
-    assert full < value / factor
+    assert full <= value / 2
 
 
 def test_stochastic_loss_has_the_mean_of_the_full_one():
