@@ -16,7 +16,7 @@ import numpy as np
 
 from morpho.gradients import features
 from morpho.gradients.card import Card
-from morpho.gradients.features import BLOCK_FIELDS, NAMES, Snapshot
+from morpho.gradients.features import NAMES, Snapshot
 from morpho.gradients.kernels import gather
 from morpho.gradients.physics import Floats, Physics
 from morpho.gradients.secant import Secant
@@ -166,10 +166,9 @@ class BpLambda(Secant):
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint: weights, anchor, trace (local)."""
         arrays, values = super().save()
+        if self.anchor is not None:
+            arrays |= features.saved(self.anchor, self.two_scale)
         for i in range(len(self.unit)):
-            if self.anchor is not None:
-                arrays[f"cells_{i}"] = self.anchor.cells[i].T.astype(np.float64)
-                arrays[f"blocks_{i}"] = self.anchor.blocks[i][:, self.two_scale.pairs.owner].T.astype(np.float64)
             if self._rho is not None and self.traces.e is not None:
                 arrays[f"trace_{i}"] = self.traces.e[i].T.astype(np.float64)
         if self._rho is not None and self.traces.v is not None:
@@ -188,14 +187,9 @@ class BpLambda(Secant):
         self.traces.theta[:] = values["theta"]
         self.scale, self.unit = values["scale"], np.array(values["unit"])
         self.size, self.last_size = values["sizes"]
-        k, pairs = range(len(self.unit)), self.two_scale.pairs
         if values["level"] is not None:
-            cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)
-            blocks = np.empty((len(k), len(BLOCK_FIELDS), pairs.n_blocks), np.float32)
-            for i in k:
-                blocks[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
-            self.anchor = Snapshot(cells, blocks, np.array(values["level"]))
+            self.anchor = features.restored(arrays, values["level"], self.two_scale)
         if "rho" in arrays:
             self._rho = arrays["rho"]
-            self.traces.e = np.stack([arrays[f"trace_{i}"].T for i in k]).astype(np.float32)
+            self.traces.e = np.stack([arrays[f"trace_{i}"].T for i in range(len(self.unit))]).astype(np.float32)
             self.traces.v = np.ascontiguousarray(arrays["v"].T, dtype=np.float32)

@@ -9,7 +9,6 @@ sees of the present design alone. The exact solves are those of snapshots s of t
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -21,7 +20,7 @@ from morpho.gradients.architectures import layers
 from morpho.gradients.card import Card
 from morpho.gradients.decoupling import Decoupled, Emulated, Solver
 from morpho.gradients.features import NAMES, Snapshot
-from morpho.gradients.physics import Floats, Material, Physics, from_state
+from morpho.gradients.physics import Floats, Material, Physics, from_state, relative_error
 from morpho.gradients.secant import CLIP, TINY, Secant
 from morpho.gradients.synthesiser import EnergySynthesiser
 from morpho.gradients.two_scale import Tools, TwoScale
@@ -182,9 +181,7 @@ class Dni(Secant):
 
     def _error(self, off: Array, exact: Gradient) -> float:
         """Relative 2-norm of the difference (k, n) to an exact gradient (collective)."""
-        difference, d = self.physics.weights @ off, exact.d_objective
-        sums = self.physics.comm.allreduce(np.array([difference @ difference, d @ d]))
-        return math.sqrt(sums[0] / sums[1]) if sums[1] > 0 else math.nan
+        return relative_error(self.physics.comm, self.physics.weights @ off, exact.d_objective)
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint (local).

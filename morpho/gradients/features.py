@@ -65,6 +65,25 @@ def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     return Snapshot(cells, blocks, level)
 
 
+def saved(snapshot: Snapshot, two_scale: TwoScale) -> dict[str, Array]:
+    """A snapshot as arrays of this rank's cells, for a checkpoint; the level is left out (local)."""
+    arrays: dict[str, Array] = {}
+    for i in range(len(snapshot.level)):
+        arrays[f"cells_{i}"] = snapshot.cells[i].T.astype(np.float64)
+        arrays[f"blocks_{i}"] = snapshot.blocks[i][:, two_scale.pairs.owner].T.astype(np.float64)
+    return arrays
+
+
+def restored(arrays: dict[str, Array], level: list[float], two_scale: TwoScale) -> Snapshot:
+    """What `saved` gave, with its level (local)."""
+    pairs, k = two_scale.pairs, range(len(level))
+    cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)
+    blocks = np.empty((len(k), len(BLOCK_FIELDS), pairs.n_blocks), np.float32)
+    for i in k:
+        blocks[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
+    return Snapshot(cells, blocks, np.array(level))
+
+
 def relative_log(energy: Floats, level: float) -> Floats:
     """log(energy) - level, within bounds (local)."""
     log = np.log(np.maximum(energy, TINY))

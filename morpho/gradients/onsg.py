@@ -234,11 +234,8 @@ class Onsg(Secant):
         arrays, values = super().save()
         if self.base is not None:
             arrays["base"] = self.base.T.astype(np.float64)
-        owner = self.two_scale.pairs.owner
         for snapshot in list(self.past)[-1:]:
-            for i in range(len(self.compliance_ratio)):
-                arrays[f"cells_{i}"] = snapshot.cells[i].T.astype(np.float64)
-                arrays[f"blocks_{i}"] = snapshot.blocks[i][:, owner].T.astype(np.float64)
+            arrays |= features.saved(snapshot, self.two_scale)
         return arrays, values | {
             "network": self.network.save(),
             "pool": [[encoded(part) for part in batch] for batch in self._pool],
@@ -256,10 +253,4 @@ class Onsg(Secant):
         self._pool.extend(tuple(decoded(*part) for part in batch) for batch in values["pool"] if len(batch) == parts)
         if "base" in arrays:
             self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
-        pairs, k = self.two_scale.pairs, range(len(self.compliance_ratio))
-        for level in values["levels"]:
-            cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)
-            fields = np.empty((len(k), len(features.BLOCK_FIELDS), pairs.n_blocks), np.float32)
-            for i in k:
-                fields[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
-            self.past.append(Snapshot(cells, fields, np.array(level)))
+        self.past.extend(features.restored(arrays, level, self.two_scale) for level in values["levels"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 from mpi4py import MPI
@@ -93,3 +94,9 @@ def weight_work_of(physics: Physics, rho: Array, exact: Gradient) -> Array:
     """(k, n) work of self weight in each cell that an exact gradient with its energies holds (local)."""
     assert exact.energy is not None
     return np.asarray((exact.d_cases + physics.material.derivative(rho) * exact.energy) / 2)
+
+
+def relative_error(comm: MPI.Comm, off: Array, d: Array) -> float:
+    """2-norm of the difference (n,) from a gradient d (n,), relative to it; nan if that is zero (collective)."""
+    sums = comm.allreduce(np.array([np.vdot(off, off), np.vdot(d, d)]))
+    return math.sqrt(sums[0] / sums[1]) if sums[1] > 0 else math.nan

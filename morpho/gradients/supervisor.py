@@ -12,7 +12,7 @@ import numpy as np
 from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
 from morpho.gradients.kernels import distance, signs
-from morpho.gradients.physics import Physics, from_state
+from morpho.gradients.physics import Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
 from morpho.problem.gradient_spec import GradientSpec
@@ -255,8 +255,7 @@ class Supervisor:
         if estimate is None:
             return math.nan
         off = estimate.d_objective - exact.d_objective
-        sums = self.physics.comm.allreduce(np.array([np.vdot(off, off), np.vdot(exact.d_objective, exact.d_objective)]))
-        return math.sqrt(sums[0] / sums[1]) if sums[1] > 0 else math.nan
+        return relative_error(self.physics.comm, off, exact.d_objective)
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint (local)."""
