@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from morpho.gradients.adam import Adam, restore_generator, saved_generator
 from morpho.gradients.architectures import Layer, Layers
-from morpho.gradients.network import Adam
 from morpho.gradients.physics import Floats
 from morpho.interfaces import Array
 
@@ -150,24 +150,16 @@ class EnergyNetwork:
 
     def save(self) -> dict[str, Any]:
         """Everything that training goes on from, as JSON values (local)."""
-        return {
-            "parameters": [p.detach().cpu().numpy().tolist() for p in self.adam.parameters],
-            "moments": [[m.cpu().numpy().tolist() for m in moment] for moment in (self.adam.first, self.adam.second)],
-            "steps": self.adam.steps,
-            "random": self.random.get_state().numpy().tolist(),
-        }
+        return self.adam.save() | {"random": saved_generator(self.random)}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """What `save` gave (local)."""
-        torch = self.torch
-        with torch.no_grad():
-            for p, values in zip(self.adam.parameters, saved["parameters"], strict=True):
-                p.copy_(torch.tensor(values))
-        for moment, values in zip((self.adam.first, self.adam.second), saved["moments"], strict=True):
-            for m, value in zip(moment, values, strict=True):
-                m.copy_(torch.tensor(value))
-        self.adam.steps = saved["steps"]
-        self.random.set_state(torch.tensor(saved["random"], dtype=torch.uint8))
+        """What `save` gave (local).
+
+        Raises:
+            InputError: it is of another network.
+        """
+        self.adam.restore(saved)
+        restore_generator(self.random, saved["random"])
 
 
 def _log(s: Any) -> Any:

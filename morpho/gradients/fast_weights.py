@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from morpho.gradients.network import Adam, activation
+from morpho.gradients.adam import Adam
+from morpho.gradients.network import activation
 
 Change = tuple[Any, Any]  #: U (..., rows, rank), V (..., columns, rank); leading dimensions are batches
 
@@ -51,7 +50,6 @@ class Hypernetwork:
     def __init__(self, inputs: int, shapes: Sequence[tuple[int, int]], rank: int, hidden: int, random: Any) -> None:
         import torch
 
-        self.torch = torch
         self.parts = [(*shape, min(rank, *shape)) for shape in shapes]
         self.first = torch.nn.Linear(inputs, hidden)
         self.last = torch.nn.Linear(hidden, sum((rows + columns) * r for rows, columns, r in self.parts))
@@ -80,20 +78,3 @@ class Hypernetwork:
                 at += size * rank
             found.append((both[0], both[1]))
         return found
-
-    def save(self) -> dict[str, Any]:
-        """Weights and the state of their training, as JSON values (local)."""
-        moments = (self.adam.first, self.adam.second)
-        return {
-            "parameters": [p.detach().numpy().tolist() for p in self.adam.parameters],
-            "moments": [[m.numpy().tolist() for m in moment] for moment in moments],
-            "steps": self.adam.steps,
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """What `save` gave (local)."""
-        own = ([p.data for p in self.adam.parameters], self.adam.first, self.adam.second)
-        for tensors, values in zip(own, (saved["parameters"], *saved["moments"]), strict=True):
-            for tensor, value in zip(tensors, values, strict=True):
-                tensor.copy_(self.torch.from_numpy(np.array(value, np.float32)))
-        self.adam.steps = saved["steps"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from morpho.errors import InputError
+from morpho.gradients.adam import Adam, restore_generator, saved_generator
 from morpho.gradients.architectures import Architecture, Layer, layers
 from morpho.gradients.physics import Floats
 
-LEARNING_RATE, WEIGHT_DECAY, BETA1, BETA2 = 3e-3, 0.1, 0.9, 0.999
 ROUNDED = 0.3  #: errors of the logarithm below this count quadratically, above linearly
 SPREAD_FLOOR = 1e-2  #: added to the standard deviation of each feature
 
@@ -30,25 +28,6 @@ class Weights:
 def activation(z: Any) -> Any:
     """z (1 + z / (1 + |z|)) / 2: nearly x sigmoid(x), without an exponential."""
     return 0.5 * (z + z * z / (1 + z.abs()))
-
-
-class Adam:
-    """AdamW (Loshchilov & Hutter 2019). torch's own imports half a second of compiler when it is made."""
-
-    def __init__(self, parameters: list[Any]) -> None:
-        self.parameters, self.steps = parameters, 0
-        self.first = [p.detach().clone().zero_() for p in parameters]
-        self.second = [p.detach().clone().zero_() for p in parameters]
-
-    def step(self, gradients: Sequence[Any]) -> None:
-        """One update of the parameters, in place (local)."""
-        self.steps += 1
-        rate = LEARNING_RATE / (1 - BETA1**self.steps)
-        unbiased = (1 - BETA2**self.steps) ** -0.5
-        for p, g, m, v in zip(self.parameters, gradients, self.first, self.second, strict=True):
-            m.mul_(BETA1).add_(g, alpha=1 - BETA1)
-            v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-            p.data.mul_(1 - LEARNING_RATE * WEIGHT_DECAY).addcdiv_(m, v.sqrt().mul_(unbiased).add_(1e-8), value=-rate)
 
 
 def convolved(own: Any, x: Any, patch: tuple[int, ...]) -> Any:
@@ -174,26 +153,18 @@ class Network:
 
     def values(self) -> list[Floats]:
         """Of all parameters, for `take` on other ranks (local)."""
-        return [p.detach().cpu().numpy() for p in self.adam.parameters]
+        return self.adam.values()
 
     def take(self, values: list[Floats]) -> None:
         """What `values` gave (local)."""
-        with self.torch.no_grad():
-            for p, value in zip(self.adam.parameters, values, strict=True):
-                p.copy_(self.torch.from_numpy(value))
+        self.adam.take(values)
 
     def save(self) -> dict[str, Any]:
         """Everything that training goes on from, as JSON values (local)."""
         if not self.has_scale:
             return {}
-        return {
-            "mean": self.mean.tolist(),
-            "spread": self.spread.tolist(),
-            "parameters": [values.tolist() for values in self.values()],
-            "moments": [[m.cpu().numpy().tolist() for m in moment] for moment in (self.adam.first, self.adam.second)],
-            "steps": self.adam.steps,
-            "random": self.random.get_state().numpy().tolist(),
-        }
+        scale = {"mean": self.mean.tolist(), "spread": self.spread.tolist()}
+        return scale | self.adam.save() | {"random": saved_generator(self.random)}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """What `save` gave (local).
@@ -201,18 +172,8 @@ class Network:
         Raises:
             InputError: it is of another network.
         """
-        if not saved:
-            return
-        if [np.shape(values) for values in saved["parameters"]] != [tuple(p.shape) for p in self.adam.parameters]:
-            raise InputError(
-                "gradient: the network of the checkpoint has other layers; give its architecture and hidden"
-            )
-        torch = self.torch
-        self.has_scale = True
-        self.mean, self.spread = (np.array(saved[name], np.float32) for name in ("mean", "spread"))
-        self.take([np.array(values, np.float32) for values in saved["parameters"]])
-        for moment, values in zip((self.adam.first, self.adam.second), saved["moments"], strict=True):
-            for m, value in zip(moment, values, strict=True):
-                m.copy_(torch.tensor(value))
-        self.adam.steps = saved["steps"]
-        self.random.set_state(torch.tensor(saved["random"], dtype=torch.uint8))
+        if saved:
+            self.adam.restore(saved)
+            restore_generator(self.random, saved["random"])
+            self.has_scale = True
+            self.mean, self.spread = (np.array(saved[name], np.float32) for name in ("mean", "spread"))

@@ -216,11 +216,11 @@ class Prosg(Onsg):
         if self.hypernetwork is None:
             return {}
         windows = [(prompt.tolist(), base64.b64encode(rows.tobytes()).decode()) for prompt, rows in self.windows]
-        return {"hypernetwork": self.hypernetwork.save(), "windows": windows}
+        return {"hypernetwork": self.hypernetwork.adam.save(), "windows": windows}
 
     def _take_second_network(self, state: dict[str, Any]) -> None:
         if self.hypernetwork is not None:
-            self.hypernetwork.restore(state["hypernetwork"])
+            self.hypernetwork.adam.restore(state["hypernetwork"])
             for prompt, text in state["windows"]:
                 rows = np.frombuffer(base64.b64decode(text), np.float32).reshape(-1, 2 * len(NAMES) + 1)
                 self.windows.append((np.array(prompt, np.float32), rows))

@@ -22,8 +22,8 @@ from mpi4py import MPI
 import numpy as np
 import torch
 
+from morpho.gradients.adam import Adam
 from morpho.gradients.decoupling import Decoupled, Emulated
-from morpho.gradients.network import Adam
 
 GLYPHS = """
 .###. ..#.. .###. .###. ...#. ##### .###. ##### .###. .###.
