@@ -39,6 +39,7 @@ class Restart:
     objectives: tuple[float, ...] = ()  #: of the present continuation stage
     exact_solves: int = 0
     linear_iterations: int = 0
+    anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
 
 
 class Parts:
@@ -182,9 +183,9 @@ def make_replica(problem: Problem, comm: MPI.Comm) -> Elasticity | VoxelElastici
     return physics
 
 
-def state_arrays(restart: Restart) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The optimizer state as (n,) arrays and scalars, for a checkpoint (local)."""
-    values = {f.name: getattr(restart.state, f.name) for f in fields(restart.state)}
+def state_arrays(state: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+    """An optimizer state as (n,) arrays and scalars, for a checkpoint (local)."""
+    values = {f.name: getattr(state, f.name) for f in fields(state)}
     arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
     return arrays, {name: v for name, v in values.items() if name not in arrays}
 

@@ -17,7 +17,7 @@ from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
 from morpho.mesh import VoxelMesh
 from morpho.parts import Parts, Restart, restore_state, state_arrays
-from morpho.problem import dump_problem
+from morpho.problem import Problem, dump_problem
 from morpho.progress import Progress
 from morpho.results import checkpoint
 from morpho.results.grid import Grid, ImageGrid
@@ -206,8 +206,11 @@ class Recorder:
 
     def _save(self, restart: Restart) -> None:
         assert self.folder is not None
-        arrays, scalars = state_arrays(restart)
-        fields = {"x": restart.x} | {f"optimizer_{name}": values for name, values in arrays.items()}
+        fields, scalars = _packed("", restart.x, restart.state)
+        anchor: dict[str, Any] | None = None
+        if restart.anchor is not None:
+            anchored, anchor = _packed("anchor_", *restart.anchor)
+            fields |= anchored
         for i in range(len(self.parts.physics.cases)):
             fields[f"u_{i}"] = self.parts.physics.displacement(i)
         source_arrays, source_values = self.parts.supervisor.save()
@@ -216,6 +219,8 @@ class Recorder:
             "gradient": {"source": self.parts.problem.gradient.source, "values": source_values},
             "iteration": restart.iteration,
             "optimizer": scalars,
+            "anchor": anchor,
+            "task": _task(self.parts.problem),
             "objectives": list(restart.objectives),
             "exact_solves": restart.exact_solves,
             "linear_iterations": restart.linear_iterations,
@@ -231,23 +236,44 @@ def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:
     """Newest checkpoint of a folder, and the wall seconds before it; sets the displacements (collective)."""
     mesh = parts.mesh
     arrays, meta = checkpoint.load(folder, mesh.comm, mesh.key, mesh.n_global)
-    fresh = parts.optimizer.init(arrays["x"], 0.0, 1.0)
-    evolved = {k.removeprefix("optimizer_"): v for k, v in arrays.items() if k.startswith("optimizer_")}
     for i in range(len(parts.physics.cases)):
         parts.physics.set_displacement(i, arrays[f"u_{i}"])
     saved = meta.get("gradient", {})
     if saved.get("source") == parts.problem.gradient.source:
         own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}
+        if meta.get("task") != _task(parts.problem):
+            own.pop("exact", None)  # no step is taken back to a design of another task
         parts.supervisor.restore(own, saved["values"])
+    x, state = _unpacked("", parts, arrays, meta["optimizer"])
+    anchor = meta.get("anchor")
     restart = Restart(
         iteration=meta["iteration"],
-        x=arrays["x"],
-        state=restore_state(fresh, evolved, meta["optimizer"]),
+        x=x,
+        state=state,
         objectives=tuple(meta["objectives"]),
         exact_solves=meta["exact_solves"],
         linear_iterations=meta["linear_iterations"],
+        anchor=None if anchor is None else _unpacked("anchor_", parts, arrays, anchor),
     )
     return restart, float(meta["wall_seconds"])
+
+
+def _task(problem: Problem) -> dict[str, Any]:
+    """All that the value of the objective and what is allowed depend on, as JSON values (local)."""
+    return problem.model_dump(mode="json", exclude={"name", "output", "gradient", "optimizer"})
+
+
+def _packed(prefix: str, x: Array, state: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+    """A design and the optimizer's state there, as named arrays and scalars (local)."""
+    arrays, scalars = state_arrays(state)
+    return {f"{prefix}x": x} | {f"{prefix}optimizer_{name}": values for name, values in arrays.items()}, scalars
+
+
+def _unpacked(prefix: str, parts: Parts, arrays: dict[str, Array], scalars: dict[str, Any]) -> tuple[Array, Any]:
+    """What `_packed` took (collective)."""
+    x, start = arrays[f"{prefix}x"], f"{prefix}optimizer_"
+    evolved = {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
+    return x, restore_state(parts.optimizer.init(x, 0.0, 1.0), evolved, scalars)
 
 
 def make_grid(parts: Parts) -> Grid | ImageGrid:

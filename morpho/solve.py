@@ -128,7 +128,6 @@ def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Inter
 def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterator[Step]:
     """Design map, gradient, optimizer, again and again, until a step carries a status (collective)."""
     rule = parts.problem.optimizer
-    anchor = restart
     while True:
         start = time.perf_counter()
         iteration = restart.iteration + 1
@@ -136,17 +135,18 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         x = parts.supervisor.leap(iteration, restart.x, parts.design.at(iteration), stage_is_new)
         rho, pullback = parts.design.at(iteration).apply(x)
         advice = parts.supervisor.advise(iteration, rho, stage_is_new)
-        if advice.rollback:
-            x, restart = anchor.x, replace(restart, state=anchor.state)
+        state = restart.state
+        if advice.rollback and restart.anchor is not None:
+            x, state = restart.anchor
             rho, pullback = parts.design.at(iteration).apply(x)
-        elif advice.how in ("exact", "correction"):
-            anchor = restart
+        elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
+            restart = replace(restart, anchor=(x, state))
         gradient = advice.gradient
         smooth = partial(parts.design.smooth, x)
         evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear)
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
-        x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, restart.state)
+        x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
         change = largest_change(parts.comm, x_next, x)
         worst = float(np.max(evaluation.constraints))
         earlier = () if stage_is_new else without_drift(restart.objectives, max(advice.since, 1), advice.drift)
@@ -157,6 +157,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             objectives=(*earlier, evaluation.objective)[-rule.window :],
             exact_solves=restart.exact_solves + (gradient.kind == "exact") + advice.extra_solves,
             linear_iterations=restart.linear_iterations + gradient.linear_iterations,
+            anchor=restart.anchor,
         )
         status = None
         if interrupt.requested():

@@ -33,7 +33,7 @@ HIDDEN = 24  #: neurons of a layer
 BATCH = 1024  #: samples of a training step
 VOID = 0.01  #: density up to which the secant will do
 LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
-POOL = 12  #: batches of samples that training draws from, the newest ones
+POOL = 12  #: newest batches of samples of a load case that training draws from
 CHUNK = 1 << 14  #: cells that go through torch at a time
 
 
@@ -103,7 +103,7 @@ class Onsg(Secant):
         self.base: Floats | None = None  #: (k, n) log(e / eH) - N(phi) at the anchor
         self.keys = physics.mesh.key
         self.seconds = {"features": 0.0, "inference": 0.0, "training": 0.0}  #: so far
-        self._pool: deque[tuple[Floats, ...]] = deque(maxlen=POOL)
+        self._pool: deque[tuple[Floats, ...]] = deque(maxlen=POOL * len(physics.weights))
         self._learned = 0
 
     def _energy(self, rho: Array, coarse: Floats) -> Floats:

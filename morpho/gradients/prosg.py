@@ -237,7 +237,6 @@ class Prosg(Onsg):
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
         super().restore(arrays, values)
-        self._take_second_network(values)
         self.weights = Weights(*(np.array(part, np.float32) for part in values["weights"]))
         self.prompt = None if values["prompt"] is None else np.array(values["prompt"], np.float32)
 

@@ -106,7 +106,7 @@ class Supervisor:
         self.warm_up = spec.warm_up or self.card.warm_up
         self.schedule = Schedule()
         self._anchor: Array | None = None  #: rho of the last correction
-        self._exact: Gradient | None = None  #: there
+        self._exact: Gradient | None = None  #: the one that steps are taken back to
 
     def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
         """The design (n,) to take the next gradient at: x, or one that the source jumps to from there (collective)."""
@@ -118,6 +118,8 @@ class Supervisor:
         """The gradient to use at rho (n,) (collective)."""
         plan = self.schedule
         plan.since += 1
+        if stage_is_new:
+            self._exact = None  # the objective is another one now
         if not self.supervises:
             own = self.source.estimate(rho)
             how: How = "exact" if own.kind == "exact" else "estimate"
@@ -130,14 +132,15 @@ class Supervisor:
             stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
             estimate = (self.rival if self.rival is not None and stands_in else self.source).estimate(rho)
             if estimate.kind == "exact":  # the source solved of its own accord
-                plan.since, plan.estimate = 0, estimate.objective
+                plan.since, self._anchor = 0, rho
+                self._keep(estimate)
                 return self._advice(estimate, "exact")
             reason = self._objection(estimate)
             if not reason:
                 plan.estimate = estimate.objective
                 return self._advice(estimate, stands_in or "estimate")
             log.warning(f"it {iteration}: {reason}; a correction instead")
-        return self._correct(iteration, rho, stage_is_new)
+        return self._correct(iteration, rho)
 
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
         plan, usual = self.schedule, self.optimizer.move_limit
@@ -190,7 +193,7 @@ class Supervisor:
             return f"the estimated objective jumps by a factor of {ratio:.3g}"
         return ""
 
-    def _correct(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
+    def _correct(self, iteration: int, rho: Array) -> Advice:
         plan, spec = self.schedule, self.spec
         strict = spec.acceptance == "descent"
         tight = strict or self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
@@ -206,7 +209,7 @@ class Supervisor:
         error, rival_error = (self._error(guess, exact) for guess in guesses)
         allowed = 1.0 if strict else 1 + spec.rollback
         rises = before is not None and exact.objective > allowed * plan.objective
-        rollback = rises and self.guard and (strict or plan.since > 1) and not stage_is_new
+        rollback = rises and self.guard and (strict or plan.since > 1)
         if rollback:
             log.warning(
                 f"it {iteration}: the objective rose from {plan.objective:.6g} to {exact.objective:.6g} in "
@@ -222,11 +225,15 @@ class Supervisor:
             used = replace(before, linear_iterations=exact.linear_iterations, seconds=exact.seconds)
         advice = self._advice(used, how, error, rival_error)
         plan.since, plan.confirm = 0, False
-        if not rollback:
-            plan.objective, self._exact = exact.objective, exact
-        plan.estimate, self._anchor = plan.objective, rho
+        self._keep(used)
+        self._anchor = rho
         drift = exact.objective / guesses[0].objective if guesses[0] is not None else 1.0
         return replace(advice, rollback=rollback, drift=drift)
+
+    def _keep(self, exact: Gradient) -> None:
+        """Take an exact gradient as the one to fall back to (local)."""
+        self._exact = exact
+        self.schedule.objective = self.schedule.estimate = exact.objective
 
     def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
         """The next gap, and whom to believe until then (local)."""
@@ -266,6 +273,9 @@ class Supervisor:
             arrays |= {f"{name}_{key}": array for key, array in own_arrays.items()}
         if self._anchor is not None:
             arrays["anchor"] = self._anchor
+        if self._exact is not None:
+            arrays["exact"] = self._exact.d_cases.T
+            values["exact"] = {"cases": self._exact.cases.tolist(), "kind": self._exact.kind}
         return arrays, values
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
@@ -275,6 +285,10 @@ class Supervisor:
             own = {k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")}
             part.restore(own, values[name])
         self._anchor = arrays.get("anchor")
+        if "exact" in arrays:
+            cases, kind = np.array(values["exact"]["cases"]), values["exact"]["kind"]
+            d_cases = np.ascontiguousarray(arrays["exact"].T)
+            self._exact = Gradient(cases, d_cases, np.asarray(self.physics.weights), kind, 0, 0.0)
 
     def _parts(self) -> list[tuple[str, Any]]:
         """Sources with something to save, by the name of their part in a checkpoint."""

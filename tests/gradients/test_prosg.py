@@ -194,6 +194,10 @@ def test_save_and_restore(parts, designs, form):
     for each in (source, other):
         each.past = type(each.past)(list(each.past)[-1:], each.past.maxlen)  # earlier designs are not kept
         each.learn(*designs[8])
+        if form == "learned":
+            assert len(each.windows) == 5
+    if form == "learned":
+        assert other.hypernetwork.adam.save() == source.hypernetwork.adam.save()
     np.testing.assert_array_equal(other.weights.W, source.weights.W)
     np.testing.assert_array_equal(other.weights.w, source.weights.w)
 
