@@ -8,10 +8,9 @@ from typing import Any
 from mpi4py import MPI
 
 from helpers import main
-from two_scale_problems import by_key_of, cantilever, two_cases
+from two_scale_problems import cantilever, finished, two_cases
 
 from morpho.problem import Problem
-from morpho.solve import iterate
 
 
 def given(dim: int, iterations: int = 20, **network: Any) -> Problem:
@@ -30,8 +29,8 @@ def facts(comm: MPI.Comm, architecture: str, kind: str) -> dict[str, Any]:
     """The last design and its objective."""
     known = {"architecture": architecture, "hidden": 8}
     problem = on_triangles(8, **known) if kind == "triangles" else given(int(kind), 10, **known)
-    *_, last = iterate(problem, comm)
-    return {"objective": last.objective, "rho": by_key_of(last, problem, comm)}
+    last, rho = finished(problem, comm)
+    return {"objective": last.objective, "rho": rho}
 
 
 if __name__ == "__main__":

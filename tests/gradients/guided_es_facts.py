@@ -8,10 +8,9 @@ from typing import Any
 from mpi4py import MPI
 
 from helpers import box, main, make_problem, plane
-from two_scale_problems import by_key_of, cantilever, two_cases
+from two_scale_problems import cantilever, finished, two_cases
 
 from morpho.problem import Problem
-from morpho.solve import iterate
 
 SETTINGS: dict[str, Any] = {"pairs": 2, "alpha": 0.1, "sigma": 0.05}
 
@@ -57,8 +56,8 @@ def facts(comm: MPI.Comm, kind: str, groups: str = "1") -> dict[str, Any]:
         "triangles": lambda: cases(5, **own),
         "thresholded": lambda: box_of_values(iterations=4, **own),
     }[kind]()
-    *_, last = iterate(problem, comm)
-    return {"objective": last.objective, "rho": by_key_of(last, problem, comm)}
+    last, rho = finished(problem, comm)
+    return {"objective": last.objective, "rho": rho}
 
 
 if __name__ == "__main__":

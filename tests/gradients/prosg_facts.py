@@ -8,16 +8,14 @@ from typing import Any
 from mpi4py import MPI
 
 from helpers import main
-from two_scale_problems import by_key_of, cantilever
-
-from morpho.solve import iterate
+from two_scale_problems import cantilever, finished
 
 
 def facts(comm: MPI.Comm) -> dict[str, Any]:
     """The last design of a short run."""
     problem = cantilever("prosg", 3, 20, prosg={"form": "learned"})
-    *_, last = iterate(problem, comm)
-    return {"objective": last.objective, "rho": by_key_of(last, problem, comm)}
+    last, rho = finished(problem, comm)
+    return {"objective": last.objective, "rho": rho}
 
 
 if __name__ == "__main__":

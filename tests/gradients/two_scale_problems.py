@@ -9,8 +9,10 @@ from mpi4py import MPI
 
 from helpers import box, by_key, main, make_problem, plane
 
+from morpho.interrupt import Interrupt
+from morpho.parts import Parts
 from morpho.problem import Problem
-from morpho.solve import iterate
+from morpho.solve import Step, design_loop
 
 SOURCES = ("inexact", "coarse", "secant", "rom", "onsg", "prosg", "sobolev", "bp_lambda")
 #: equal on any number of ranks to the accuracy of training in float32 only
@@ -54,16 +56,15 @@ def two_cases(source: str, iterations: int = 12) -> Problem:
 def facts(comm: MPI.Comm, source: str, kind: str) -> dict[str, Any]:
     """The last design and how it came about."""
     problem = two_cases(source) if kind == "triangles" else cantilever(source, int(kind))
-    *_, last = iterate(problem, comm)
-    rho = by_key_of(last, problem, comm)
+    last, rho = finished(problem, comm)
     return {"objective": last.objective, "exact_solves": float(last.exact_solves), "rho": rho}
 
 
-def by_key_of(step: Any, problem: Problem, comm: MPI.Comm) -> Any:
-    from morpho.parts import Parts
-
-    with Parts(problem, comm) as parts:
-        return by_key(parts.mesh, step.rho)
+def finished(problem: Problem, comm: MPI.Comm) -> tuple[Step, Any]:
+    """The last step and its rho in key order; another mesh of the same problem may order its cells otherwise."""
+    with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
+        *_, last = design_loop(parts, parts.start(), interrupt)
+        return last, by_key(parts.mesh, last.rho)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Synthesiser:
 
     def take_in(self, at: tuple[torch.Tensor, torch.Tensor], true: torch.Tensor, delay: int) -> None:
         off = (self(at) - true) * BATCH
-        self.errors.append(float(off.norm() / (true.norm() * BATCH + 1e-30)))
+        self.errors.append(float(off.detach().norm() / (true.norm() * BATCH + 1e-30)))
         self.delays.append(delay)
         self.adam.step(torch.autograd.grad((off**2).mean(), self.adam.parameters))
 
