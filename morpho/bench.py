@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 from mpi4py import MPI
 
 from morpho.gradients.registry import uses_blocks
+from morpho.interfaces import Status
 from morpho.problem.spec import Problem
-from morpho.results.bench import plot, table
+from morpho.results.bench import ended_well, plot, table
 from morpho.results.storage import replace_file, write_on_root
 from morpho.solve import Step, solve
 
@@ -30,23 +32,34 @@ def bench(problem: Problem, sources: Sequence[str], repeat: int, output: Path, c
 
     All runs have the iteration limit and stopping rule of the problem, and write no run folder. Beforehand a few
     iterations are done with `exact` and, where there are blocks, with `secant`, so that no source pays for loading the
-    compiled kernels of the state equation; what it alone imports (torch) it does pay for.
+    compiled kernels of the state equation; what it alone imports (torch) it does pay for. An interrupt ends all of it;
+    what there is by then is written.
     """
-    with _quiet():
-        for source in _rehearsed(problem, sources):
-            solve(_variant(problem, source, 0, limit=5), comm=comm)
     runs: dict[str, list[Record]] = {name: [] for name in sources}
-    for start in range(repeat):
-        for name in sources:
-            with _quiet():
-                runs[name].append(_run(_variant(problem, name, start), comm))
-            log.info(f"{name}, start {start + 1} of {repeat}: {_short(runs[name][-1])}")
-    exact = median(run["wall_seconds"] for run in runs["exact"]) if runs.get("exact") else math.nan
-    entries = [_entry(name, runs[name], exact) for name in sources]
-    record: Record = {"problem": problem.name, "ranks": comm.size, "repeat": repeat, "sources": entries}
-    write_on_root(comm, output, lambda: _write(output, record))
-    log.info(table(record))
+    interrupted = not _fill(runs, problem, sources, repeat, comm)
+    entries = [_entry(name, runs[name], runs.get("exact", [])) for name in sources if runs[name]]
+    record: Record = {"problem": problem.name, "ranks": comm.size, "repeat": repeat, "interrupted": interrupted}
+    record["sources"] = entries
+    if entries:
+        write_on_root(comm, output, lambda: _write(output, record))
+        log.info(table(record))
     return record
+
+
+def _fill(runs: dict[str, list[Record]], problem: Problem, sources: Sequence[str], repeat: int, comm: MPI.Comm) -> bool:
+    """Rehearse, then append every run to those of its source; False if interrupted (collective)."""
+    for source in _rehearsed(problem, sources):
+        with _quiet():
+            if solve(_variant(problem, source, 0, limit=5), comm=comm).status is Status.INTERRUPTED:
+                return False
+    for start, name in product(range(repeat), sources):
+        with _quiet():
+            run = _run(_variant(problem, name, start), comm)
+        runs[name].append(run)
+        log.info(f"{name}, start {start + 1} of {repeat}: {_short(run)}")
+        if run["status"] == Status.INTERRUPTED.name.lower():
+            return False
+    return True
 
 
 def _rehearsed(problem: Problem, sources: Sequence[str]) -> Sequence[str]:
@@ -93,39 +106,61 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
                 "objective": step.objective,
                 "step": step.advice.how,
                 "since": step.advice.since,
-                "error": _number(step.advice.error),
-                "secant_error": _number(step.advice.rival_error),
+                "error": step.advice.error,
+                "secant_error": step.advice.rival_error,
             }
         )
 
     result = solve(problem, comm=comm, on_step=note)
-    return {k: _number(v) for k, v in result.to_dict().items()} | {"steps": steps}
+    run: Record = _plain(result.to_dict() | {"steps": steps})
+    return run
 
 
-def _entry(name: str, runs: list[Record], exact: float) -> Record:
-    """What bench.json says of a source: the median run, and how far the others are from it (local)."""
-    objectives, seconds = ([run[key] for run in runs] for key in ("objective", "wall_seconds"))
-    if None in objectives:
-        objectives = [math.inf if value is None else value for value in objectives]
-    middle = sorted(runs, key=lambda run: run["wall_seconds"])[(len(runs) - 1) // 2]
-    spread = {
-        "objective": [min(objectives), median(objectives), max(objectives)],
-        "wall_seconds": [min(seconds), median(seconds), max(seconds)],
-    }
-    return {"source": name} | middle | {"speedup": _number(exact / median(seconds)), "spread": spread, "runs": runs}
+def _entry(name: str, runs: list[Record], exact: list[Record]) -> Record:
+    """What bench.json says of a source: the median run, how far the others are from it, and against exact (local).
+
+    Runs that did not end well count only where there is no other; against exact they never do.
+    """
+    counted = [run for run in runs if ended_well(run)] or runs
+    middle = sorted(counted, key=lambda run: run["wall_seconds"])[(len(counted) - 1) // 2]
+    spread = {key: _spread([run[key] for run in counted]) for key in ("objective", "wall_seconds")}
+    return {"source": name} | middle | _against(runs, exact) | {"spread": spread, "runs": runs}
+
+
+def _spread(values: list[float | None]) -> list[float | None]:
+    """Smallest, median and largest of what is known (local)."""
+    known = [value for value in values if value is not None]
+    return [min(known), median(known), max(known)] if known else [None] * 3
+
+
+def _against(runs: list[Record], exact: list[Record]) -> Record:
+    """Speed-up and relative difference of the objective, over the starts from which both ended well (local)."""
+    both = [pair for pair in zip(runs, exact, strict=False) if all(ended_well(run) for run in pair)]
+    if not both:
+        return {"speedup": None, "difference": None}
+    seconds, objective = (
+        [median(run[key] for run in part) for part in zip(*both, strict=True)] for key in ("wall_seconds", "objective")
+    )
+    difference = objective[0] / objective[1] - 1 if objective[1] else None
+    return {"speedup": seconds[1] / seconds[0], "difference": difference}
 
 
 def _write(output: Path, record: Record) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    replace_file(output / "bench.json", json.dumps(record) + "\n")
+    replace_file(output / "bench.json", json.dumps(record, allow_nan=False) + "\n")
     replace_file(output / "bench.md", table(record))
     plot(record, output / "bench.png")
 
 
 def _short(run: Record) -> str:
-    return f"objective {run['objective']}, {run['wall_seconds']:.1f} s, {run['linear_iterations']} linear iterations"
+    figures = f"objective {run['objective']}, {run['wall_seconds']:.1f} s, {run['linear_iterations']} linear iterations"
+    return figures if ended_well(run) else f"{run['status']}, {figures}"
 
 
-def _number(value: Any) -> Any:
-    """JSON has no nan: null instead."""
+def _plain(value: Any) -> Any:
+    """JSON has no nan and no infinity: null instead, however deep."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

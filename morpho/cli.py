@@ -111,11 +111,13 @@ def bench(
     problem = _load(comm, file, overrides)
     from morpho import bench
     from morpho.gradients import registry
+    from morpho.interfaces import Status
 
     names = list(registry.BUILT_IN) if sources == "all" else [name.strip() for name in sources.split(",")]
     if said := [text for name in names for text in registry.complaints(name)]:
         raise InputError([text.replace("gradient.source", "--sources") for text in said])
-    bench.bench(problem, names, repeat, output or Path("runs") / f"{problem.name}_bench", comm)
+    record = bench.bench(problem, names, repeat, output or Path("runs") / f"{problem.name}_bench", comm)
+    raise typer.Exit(Status.INTERRUPTED.exit_code if record["interrupted"] else 0)
 
 
 @app.command()

@@ -10,9 +10,39 @@ import pytest
 from running import run, settings, write_mbb
 
 import morpho
-from morpho.bench import bench
+from morpho.bench import _entry, bench
+from morpho.results.bench import table
 
 LIMIT = ["optimizer.max_iterations=12", "optimizer.tolerance=0", "optimizer.objective_tolerance=0"]
+
+#: The command line with sources that are exact until something happens in the first or in the fourth iteration.
+PROGRAM = """
+import signal
+import morpho
+from morpho.cli import main
+from morpho.errors import SolverError
+from morpho.gradients.exact import Exact
+
+def until(iteration, happens):
+    class Until(Exact):
+        def estimate(self, rho):
+            calls.append(rho)
+            if len(calls) == iteration:
+                happens()
+            return super().estimate(rho)
+
+    calls = []
+    return Until
+
+def fail():
+    raise SolverError("too hard")
+
+def stop():
+    signal.raise_signal(signal.SIGINT)
+
+for name, iteration, happens in [("at_once", 1, fail), ("later", 4, fail), ("stopped", 4, stop)]:
+    morpho.gradients.register(name, until(iteration, happens))
+"""
 
 
 def test_command_line(tmp_path: Path) -> None:
@@ -43,6 +73,73 @@ def test_command_line(tmp_path: Path) -> None:
     assert "| secant |" in (tmp_path / "b" / "bench.md").read_text()
     assert (tmp_path / "b" / "bench.png").stat().st_size > 1000
     assert "it 5," not in ended.stdout
+
+
+def bench_of(tmp_path: Path, sources: str, repeat: int = 1, exact: str = "") -> tuple[int, dict, dict[str, str]]:
+    """Exit status, bench.json, and the lines of the table by source; `exact` may stop or fail itself."""
+    more = ["--sources", sources, "--repeat", repeat, "--output", tmp_path / "b", *settings(*LIMIT)]
+    program = PROGRAM + (f"morpho.gradients.register('exact', until({exact}))\n" if exact else "") + "main()"
+    ended = run(1, "bench", write_mbb(tmp_path), *more, cwd=tmp_path, program=("-c", program))
+    assert "Traceback" not in ended.stderr
+    if not (tmp_path / "b").exists():
+        return ended.returncode, {}, {}
+    text = (tmp_path / "b" / "bench.json").read_text()
+    record = json.loads(text, parse_constant=lambda found: pytest.fail(f"{found} is no JSON"))
+    assert (tmp_path / "b" / "bench.md").read_text() in ended.stdout
+    lines = (tmp_path / "b" / "bench.md").read_text().splitlines()[5:]
+    return ended.returncode, record, {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+
+
+def test_failed_runs_have_no_speedup(tmp_path: Path) -> None:
+    status, record, lines = bench_of(tmp_path, "exact,at_once,later,secant")
+    assert status == 0
+    assert list(lines) == ["exact", "at_once (solver_failed)", "later (solver_failed)", "secant"]
+    exact, at_once, later, secant = record["sources"]
+    for entry in (at_once, later):
+        assert (entry["status"], entry["speedup"], entry["difference"]) == ("solver_failed", None, None)
+    assert (at_once["objective"], at_once["spread"]["objective"]) == (None, [None] * 3)
+    assert later["iterations"] == 3 and later["objective"] > exact["objective"]
+    assert secant["speedup"] == pytest.approx(exact["wall_seconds"] / secant["wall_seconds"])
+    assert secant["difference"] == pytest.approx(secant["objective"] / exact["objective"] - 1)
+    cells = [[cell.strip() for cell in lines[name].split("|")] for name in lines]
+    assert [row[2] == "" for row in cells] == [False, True, False, False]
+    assert [row[3] == "" for row in cells] == [row[5] == "" for row in cells] == [False, True, True, False]
+
+
+def test_nothing_is_compared_with_a_baseline_that_failed(tmp_path: Path) -> None:
+    status, record, lines = bench_of(tmp_path, "exact,secant", exact="12, fail")
+    assert status == 0
+    assert list(lines) == ["exact (solver_failed)", "secant"]
+    assert [entry["speedup"] for entry in record["sources"]] == [None, None]
+    assert [entry["difference"] for entry in record["sources"]] == [None, None]
+
+
+def test_interrupt_ends_the_bench(tmp_path: Path) -> None:
+    status, record, lines = bench_of(tmp_path, "exact,stopped,secant", repeat=2)
+    assert (status, record["interrupted"]) == (130, True)
+    assert list(lines) == ["exact", "stopped (interrupted)"]
+    exact, stopped = record["sources"]
+    assert exact["speedup"] == pytest.approx(1)
+    assert (stopped["iterations"], stopped["speedup"]) == (4, None)
+
+
+def test_interrupt_before_the_first_run_leaves_nothing(tmp_path: Path) -> None:
+    assert bench_of(tmp_path, "exact,secant", exact="4, stop") == (130, {}, {})
+
+
+def test_starts_that_failed_do_not_count() -> None:
+    def ran(status: str, seconds: float, objective: float | None) -> dict:
+        figures = {"linear_iterations": 1, "exact_solves": 1, "steps": []}
+        return figures | {"status": status, "wall_seconds": seconds, "objective": objective}
+
+    exact = [ran("converged", 8.0, 2.0), ran("converged", 12.0, 4.0), ran("not_finite", 1.0, None)]
+    own = [ran("iteration_limit", 2.0, 3.0), ran("solver_failed", 1.0, 9.0), ran("converged", 7.0, 7.0)]
+    entries = [_entry(name, runs, exact) for name, runs in (("exact", exact), ("own", own))]
+    assert [(entry["speedup"], entry["difference"]) for entry in entries] == [(1, 0), (4, 0.5)]
+    assert entries[1]["spread"] == {"objective": [3, 5, 7], "wall_seconds": [2, 4.5, 7]}
+    text = table({"problem": "beam", "ranks": 1, "repeat": 3, "interrupted": False, "sources": entries})
+    assert "| exact (not_finite 1 of 3) | 3 (2 to 4) | +0.00% | 10.00 (8.00 to 12.00) | 1.00 |" in text
+    assert "| own (solver_failed 1 of 3) | 5 (3 to 7) | +50.00% | 4.50 (2.00 to 7.00) | 4.00 |" in text
 
 
 def test_unknown_source(tmp_path: Path) -> None:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from morpho.interfaces import Status
 
 Record = dict[str, Any]
 
 
+def ended_well(run: Record) -> bool:
+    """Whether a run came to its end (local)."""
+    return Status[run["status"].upper()].exit_code == 0
+
+
 def table(record: Record) -> str:
     """bench.json as Markdown (local)."""
-    text = f"\n{record['problem']}, {record['ranks']} ranks, {record['repeat']} starts\n\n"
+    text = f"\n{record['problem']}, {record['ranks']} ranks, {record['repeat']} starts"
+    text += f"{', interrupted' if record['interrupted'] else ''}\n\n"
     text += "| source | exact objective, median (range) | against exact | seconds, median (range) | speed-up "
     text += "| exact solves | linear iterations |\n|---|---|---|---|---|---|---|\n"
-    reference = next((e["spread"]["objective"][1] for e in record["sources"] if e["source"] == "exact"), None)
     for entry in record["sources"]:
-        low, middle, high = entry["spread"]["objective"]
-        fast, usual, slow = entry["spread"]["wall_seconds"]
-        against = f"{middle / reference - 1:+.2%}" if reference else ""
-        speedup = f"{entry['speedup']:.2f}" if entry["speedup"] else ""
-        text += f"| {entry['source']} | {middle:.6g} ({low:.6g} to {high:.6g}) | {against} "
-        text += f"| {usual:.2f} ({fast:.2f} to {slow:.2f}) | {speedup} "
+        against = "" if entry["difference"] is None else f"{entry['difference']:+.2%}"
+        speedup = "" if entry["speedup"] is None else f"{entry['speedup']:.2f}"
+        objective, seconds = (_range(entry["spread"][k], d) for k, d in (("objective", ".6g"), ("wall_seconds", ".2f")))
+        text += f"| {entry['source']}{_ends(entry['runs'])} | {objective} | {against} | {seconds} | {speedup} "
         text += f"| {entry['exact_solves']} | {entry['linear_iterations']} |\n"
     return text
+
+
+def _ends(runs: list[Record]) -> str:
+    """How those that did not end well ended, empty if all did (local)."""
+    counts = Counter(run["status"] for run in runs if not ended_well(run))
+    said = [status if len(runs) == 1 else f"{status} {n} of {len(runs)}" for status, n in counts.items()]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _range(spread: list[float | None], digits: str) -> str:
+    """Median, smallest and largest, empty if they are not known (local)."""
+    if None in spread:
+        return ""
+    low, middle, high = (format(value, digits) for value in spread)
+    return f"{middle} ({low} to {high})"
 
 
 def plot(record: Record, path: Path) -> None:
