@@ -91,12 +91,6 @@ def linear(D: Array, steps: int) -> Array:
     return np.asarray(-steps * D[..., -2])
 
 
-def line(D: Array, steps: int) -> Array:
-    """(..., q) change in so many steps along the least-squares line of the window (local)."""
-    t = np.arange(D.shape[-1]) - (D.shape[-1] - 1) / 2
-    return np.asarray(D @ (steps * t / (t @ t)))
-
-
 def compressed(comm: MPI.Comm, D: Array) -> Array:
     """(at most w, w) with the inner products of the columns of D (n, w) over all ranks, equal on all (collective)."""
     parts = comm.allgather(np.linalg.qr(D, mode="r"))

@@ -79,7 +79,6 @@ def test_straight_motion_goes_on_straight():
     D = dmd.window([start + t * step for t in range(5)])
     np.testing.assert_allclose(D @ Operator.fit(D, 3).ahead(7), 7 * step, rtol=1e-9)
     np.testing.assert_allclose(dmd.linear(D, 7), 7 * step, rtol=1e-9)
-    np.testing.assert_allclose(dmd.line(D, 7), 7 * step, rtol=1e-9)
 
 
 def test_nothing_moves():
