@@ -40,7 +40,6 @@ class Gradient:
     kind: Kind
     linear_iterations: int
     seconds: float
-    error: float | None = None  #: relative error this source expects, None if unknown
     energy: Array | None = None  #: (k, n) strain energy of each cell at unit stiffness, times two, if it is known
     coarse_iterations: int = 0  #: linear iterations on blocks of cells
 

@@ -67,7 +67,6 @@ def from_state(physics: Physics, state: State) -> Gradient:
         kind="exact" if state.converged else "estimated",
         linear_iterations=state.linear_iterations,
         seconds=state.seconds,
-        error=0.0 if state.converged else None,
         energy=state.energy,
     )
 
