@@ -67,7 +67,7 @@ class Parts:
             self.physics.prepare()
             self._iteration = 1
             self._replicas: list[Elasticity | VoxelElasticity] = []
-            opened.callback(self._close_replicas)
+            self._replicas_opened = opened.enter_context(ExitStack())
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
         rule = problem.optimizer
@@ -91,15 +91,16 @@ class Parts:
         return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, two_scale, guard)
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
-        """The same state equation on other ranks; its penalty follows, and it is freed with the parts (collective)."""
+        """The same state equation on other ranks; its penalty follows (collective).
+
+        It and the communicator are freed with the parts.
+        """
+        self._replicas_opened.callback(comm.Free)
         replica = make_replica(self.problem, comm)
+        self._replicas_opened.push(replica)
         replica.material = make_material(self.problem, self._iteration)
         self._replicas.append(replica)
         return replica
-
-    def _close_replicas(self) -> None:
-        for replica in self._replicas:
-            replica.close()
 
     def start(self) -> Restart:
         """Before the first iteration (local)."""

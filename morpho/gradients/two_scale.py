@@ -56,7 +56,7 @@ class Tools:
 
         Args:
             replica: makes the same state equation on another communicator, collectively on that; who gave it keeps it
-                to the penalty in force and frees it in the end.
+                to the penalty in force, and frees it and the communicator in the end.
             objective: what is minimised, for sources that need values of it.
             solvers: ranks that do nothing but solve, if there are any.
         """

@@ -227,6 +227,14 @@ def test_more_groups_than_ranks():
         Parts(stiff(2, 1, groups=2), COMM)
 
 
+@pytest.mark.parametrize("problem", [stiff(2, 1), cases(1)], ids=["voxel", "assembled"])
+def test_communicator_of_a_group_is_freed(problem):
+    comm = COMM.Dup()
+    with Parts(problem, COMM) as parts:
+        assert parts._replica(comm).comm.size == 1
+    assert comm == MPI.COMM_NULL
+
+
 @pytest.mark.parametrize("kind", ["2", "3", "triangles", "thresholded"])
 def test_ranks(mpirun, kind):
     alone = facts(COMM, kind)
