@@ -20,6 +20,7 @@ from morpho.interfaces import Array, Gradient
 from morpho.problem.gradient_spec import GuidedEsSpec
 
 LEAST_ALPHA = 0.1  #: of the best one by theory; with 0 nothing would be seen outside of the subspace ever again
+DIRECTIONS = 2**32  #: of one seed; the numbers of the next one's begin there
 SMOOTHING = 0.2  #: weight of the newest share of the gradient in the subspace
 
 
@@ -124,7 +125,8 @@ class GuidedEs:
 
     def _from_pairs(self, rho: Array, search: Search, beta: float) -> tuple[Array, int]:
         """Estimate (k, n) of the gradients of all values, and linear iterations (collective)."""
-        numbers = range(self.drawn, self.drawn + self.spec.pairs)
+        first = self.spec.seed * DIRECTIONS + self.drawn
+        numbers = range(first, first + self.spec.pairs)
         self.drawn += self.spec.pairs
         differences, iterations = self.pairs.differences(rho, search, numbers)
         directions = np.array([search.step(rho, number, 0.0, 1.0)[1] for number in numbers])

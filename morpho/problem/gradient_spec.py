@@ -87,7 +87,7 @@ class GuidedEsSpec(Spec):
     beta: Positive | Literal["optimal"] = Field(1.0, description="scale of the gradient; or optimal, by the theory")
     subspace: int = Field(1, ge=1, le=50, description="surrogate gradients that span the subspace")
     groups: int = Field(1, ge=1, description="groups of ranks that the pairs are spread over")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**29, description="of the directions")
 
 
 class KoopmanSpec(Spec):
