@@ -90,17 +90,29 @@ class Decoupled(Generic[H, D]):
 
 
 class Emulated(Generic[H, D]):
-    """A solver that works when it is asked and hands over later: asynchronous ranks, repeatable and on any ranks."""
+    """A solver that works when it is asked and hands over later: asynchronous ranks, repeatable and on any ranks.
+
+    A failure is handed over later, too.
+    """
 
     def __init__(self, solve: Callable[[H], D], latency: int) -> None:
         self._solve, self._latency = solve, latency
         self._answer: D | None = None
+        self._failure = ""
         self._due = 0
 
     def begin(self, at: H, now: int) -> None:
         """See `Solver` (collective)."""
-        self._answer, self._due = self._solve(at), now + self._latency
+        self._answer, self._failure, self._due = None, "", now + self._latency
+        try:
+            self._answer = self._solve(at)
+        except SolverError as error:
+            self._failure = str(error)
 
     def finished(self, now: int) -> D | None:
         """See `Solver` (local)."""
-        return self._answer if now >= self._due else None
+        if now < self._due:
+            return None
+        if self._answer is None:
+            raise SolverError(self._failure)
+        return self._answer

@@ -17,6 +17,7 @@ from two_scale_problems import cantilever, facts, two_cases
 
 import morpho
 from morpho.errors import InputError, SolverError
+from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients.decoupling import Decoupled, Emulated
 from morpho.gradients.dni import Dni
 from morpho.parts import Parts
@@ -86,6 +87,39 @@ def test_a_failed_solve_is_passed_over(caplog):
     decoupled = Decoupled(Halves(), Failing(), max_delay=3)
     assert decoupled.step(0, 0) == 0
     assert decoupled.at is None and "no gradient of step 0: no convergence" in caplog.text
+
+
+@pytest.mark.parametrize("latency", [0, 2])
+def test_a_failed_solve_is_known_when_its_answer_is_due(latency, caplog):
+    def solve(at):
+        if at == 0:
+            raise SolverError("no convergence")
+        return 10.0 * at
+
+    model = Halves()
+    decoupled = Decoupled(model, Emulated(solve, latency), max_delay=5)
+    for now in range(latency + 3):
+        decoupled.receive(now)
+        decoupled.step(now, now)
+        assert ("no gradient of step 0: no convergence" in caplog.text) == (now >= latency)
+    assert model.taken[0][0] == max(latency, 1)
+
+
+def test_a_failed_snapshot_does_not_end_the_run(monkeypatch, caplog):
+    solve, calls = VoxelElasticity.solve, []
+
+    def failing(self, *given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise SolverError("no convergence")
+        return solve(self, *given)
+
+    exact = run(cantilever("exact", 2, 30))
+    monkeypatch.setattr(VoxelElasticity, "solve", failing)
+    steps = run(cantilever("dni", 2, 30))
+    assert caplog.text.count("no gradient of step 4: no convergence") == 1
+    assert [step.advice.how for step in steps[3:29]] == ["estimate"] * 26
+    assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.05)
 
 
 @pytest.mark.parametrize("dim", [2, 3])
