@@ -56,15 +56,15 @@ def two_cases(source: str, iterations: int = 12) -> Problem:
 def facts(comm: MPI.Comm, source: str, kind: str) -> dict[str, Any]:
     """The last design and how it came about."""
     problem = two_cases(source) if kind == "triangles" else cantilever(source, int(kind))
-    last, rho = finished(problem, comm)
+    (*_, last), rho = finished(problem, comm)
     return {"objective": last.objective, "exact_solves": float(last.exact_solves), "rho": rho}
 
 
-def finished(problem: Problem, comm: MPI.Comm) -> tuple[Step, Any]:
-    """The last step and its rho in key order; another mesh of the same problem may order its cells otherwise."""
+def finished(problem: Problem, comm: MPI.Comm) -> tuple[list[Step], Any]:
+    """All steps, and the last rho in key order; another mesh of the same problem may order its cells otherwise."""
     with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
-        *_, last = design_loop(parts, parts.start(), interrupt)
-        return last, by_key(parts.mesh, last.rho)
+        steps = list(design_loop(parts, parts.start(), interrupt))
+        return steps, by_key(parts.mesh, steps[-1].rho)
 
 
 if __name__ == "__main__":
