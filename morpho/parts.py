@@ -87,8 +87,10 @@ class Parts:
         if registry.uses_blocks(name):
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
-        guard = problem.objective.kind == "compliance"
-        return Supervisor(self.physics, source, problem.gradient, problem.optimizer, rival, two_scale, guard)
+        guard, spec = problem.objective.kind == "compliance", problem.gradient
+        if any(np.any(support.value) for support in problem.supports):
+            spec = spec.model_copy(update={"correction_rtol": None})  # a residual says little where supports move
+        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard)
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
         """The same state equation on other ranks; its penalty follows (collective).

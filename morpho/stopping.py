@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from morpho.problem.spec import OptimizerSpec
@@ -12,8 +13,11 @@ FEASIBLE = 1e-3
 def without_drift(objectives: Sequence[float], since: int, drift: float) -> tuple[float, ...]:
     """Estimated objectives after a correction `since` iterations later has shown how far they had drifted (local).
 
-    The drift is taken to have grown evenly since the correction before, so the latest ones are changed most.
+    The drift is taken to have grown evenly since the correction before, so the latest ones are changed most. Where the
+    sign was wrong they say nothing, and none is left.
     """
+    if not 0 < drift < math.inf:
+        return ()
     last = len(objectives)
     shares = [max(0.0, 1 - (last - i) / since) for i in range(last)]
     return tuple(value * drift**share for value, share in zip(objectives, shares, strict=True))

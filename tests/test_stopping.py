@@ -1,5 +1,6 @@
 """When a run stops, and when it must not."""
 
+import math
 from pathlib import Path
 
 from mpi4py import MPI
@@ -104,3 +105,4 @@ def test_drift_of_estimates_is_taken_out():
     found = without_drift(seen[:4], 4, truth[4] / seen[4])
     assert found == pytest.approx(truth[:4])
     assert without_drift(truth, 1, 0.9) == pytest.approx(truth)
+    assert without_drift(truth, 4, -0.5) == without_drift(truth, 4, math.nan) == ()

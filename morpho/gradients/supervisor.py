@@ -207,8 +207,8 @@ class Supervisor:
         if self.two_scale is not None:
             self.two_scale.follow(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
-        allowed = 1.0 if strict else 1 + spec.rollback
-        rises = before is not None and exact.objective > allowed * plan.objective
+        allowed = 0.0 if strict else spec.rollback * abs(plan.objective)
+        rises = before is not None and exact.objective > plan.objective + allowed
         rollback = rises and self.guard and (strict or plan.since > 1)
         if rollback:
             log.warning(
@@ -227,7 +227,8 @@ class Supervisor:
         plan.since, plan.confirm = 0, False
         self._keep(used)
         self._anchor = rho
-        drift = exact.objective / guesses[0].objective if guesses[0] is not None else 1.0
+        guessed = exact.objective if guesses[0] is None else guesses[0].objective
+        drift = exact.objective / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift)
 
     def _keep(self, exact: Gradient) -> None:

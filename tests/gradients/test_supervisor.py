@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
+from helpers import box, make_problem, plane
 from two_scale_problems import SOURCES, cantilever
 
 import morpho
@@ -208,6 +209,28 @@ def test_convergence_is_confirmed_by_an_exact_gradient():
     last = run(given.model_copy(update={"optimizer": rule}))[-1]
     assert last.iteration < 200
     assert last.gradient.kind == "exact"
+
+
+@pytest.mark.parametrize("force", [0.0, -0.01])
+@pytest.mark.parametrize("name", ["secant", "onsg"])
+def test_support_that_moves(name, force):
+    """The objective is negative, or changes its sign; a rise is a rise all the same."""
+
+    def given(source):
+        pull = {"region": {"points": [[40, 20]]}, "total": [0, force]}
+        return make_problem(
+            box([40, 20], [40.0, 20.0]),
+            supports=[{"region": plane("x", 0)}, {"region": {"points": [[40, 0]]}, "fix": "y", "value": -1}],
+            loads=[{"forces": [pull]}],
+            constraints=[{"volume_fraction": 0.4}],
+            design={"filter": {"kind": "cone", "radius": 2}},
+            gradient={"source": source},
+            optimizer={"max_iterations": 15},
+        )
+
+    exact, steps = run(given("exact"))[-1], run(given(name))
+    assert not any(s.advice.rollback for s in steps)
+    assert steps[-1].objective == pytest.approx(exact.objective, rel=0.06)
 
 
 def test_move_limit_of_estimated_steps():
