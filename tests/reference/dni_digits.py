@@ -37,6 +37,7 @@ GLYPHS = """
 TRAIN, TEST, NOISE = 4000, 1000, 0.2
 WIDTH, BATCH, STEPS = 32, 64, 2500
 MAX_DELAY = 20
+LATEST = 2  #: updates without a true gradient that training stands; from three on it depends on the seed
 
 
 def pictures(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,15 +115,17 @@ class Synthesiser:
 class OtherProcess:
     """The upper layer on rank 1."""
 
-    def __init__(self, comm: MPI.Comm, waits: bool) -> None:
-        self.comm, self.waits = comm, waits
+    def __init__(self, comm: MPI.Comm, latest: int | None) -> None:
+        """Rank 0's side; a true gradient is waited for once it is so many updates late."""
+        self.comm, self.latest, self.began = comm, latest, 0
 
     def begin(self, at: tuple[torch.Tensor, torch.Tensor], now: int) -> None:
-        self.coming = self.comm.irecv(source=1)
+        self.coming, self.began = self.comm.irecv(source=1), now
         self.sent = self.comm.isend((at[0].numpy(), at[1].numpy()), 1)
 
     def finished(self, now: int) -> torch.Tensor | None:
-        there, d = (True, self.coming.wait()) if self.waits else self.coming.test()
+        waits = self.latest is not None and now - self.began >= self.latest
+        there, d = (True, self.coming.wait()) if waits else self.coming.test()
         if there:
             self.sent.wait()
         return torch.from_numpy(d) if there else None
@@ -150,8 +153,8 @@ def facts(comm: MPI.Comm, how: str, steps: str = str(STEPS), seed: str = "0") ->
     if comm.rank == 1:
         serve(comm, upper)
         return {}
-    apart = how in ("locked", "decoupled")
-    other = OtherProcess(comm, how == "locked")
+    apart = how in ("locked", "decoupled", "bounded")
+    other = OtherProcess(comm, {"locked": 0, "bounded": LATEST}.get(how))
     solver: Any = other if apart else Emulated(upper.solve, int(how == "sequential"))
     decoupled = Decoupled(model, solver, MAX_DELAY)
     x, y = pictures(TRAIN, 0)

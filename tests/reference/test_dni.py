@@ -32,9 +32,8 @@ def test_sequential(backprop):
 
 
 def test_two_processes(mpirun, backprop):
-    """How late gradients come depends on what else the machine does, and now and then training fails by that."""
-    runs = (json.loads(mpirun(2, SCRIPT, "decoupled")) for _ in range(3))
-    found = next((run for run in runs if run["accuracy"] > backprop["accuracy"] - 0.02), None)
-    assert found is not None
+    found = json.loads(mpirun(2, SCRIPT, "bounded"))
+    print(f"updates per second: backprop {backprop['updates_per_second']:.0f}", found)
+    assert found["accuracy"] > backprop["accuracy"] - 0.02
     assert found["updates_meanwhile"] >= 1  # between request and arrival
     assert found["first_error"] == pytest.approx(1)
