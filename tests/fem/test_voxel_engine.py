@@ -186,15 +186,13 @@ def test_the_assembled_engine_has_no_such_stop():
 
 
 def test_units_do_not_matter():
-    """A modulus far outside the range of single precision takes the same iterations, one more or less."""
+    """A modulus far from one takes the same iterations; as a power of two it does not change what is rounded off."""
     found = []
-    for E in (1.0, 1e25):
+    for E in (1.0, 2.0**83):
         with Parts(problem(BOXES["even"], "voxel", material={"E": E}, supports=CLAMPED), MPI.COMM_SELF) as parts:
             state = parts.physics.solve(smooth_density(BOXES["even"]))
-            found.append((state.linear_iterations, state.compliance * E))
-    (iterations, compliance), (others, other) = found
-    assert abs(iterations - others) <= 1
-    np.testing.assert_allclose(compliance, other, rtol=1e-9)
+            found.append((state.linear_iterations, *(state.compliance * E)))
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_a_refined_box_is_a_finer_box():

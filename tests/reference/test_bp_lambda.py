@@ -16,7 +16,7 @@ from morpho.gradients.traces import Traces
 N, STEPS, SEQUENCES, RATE = 30, 10, 1000, 1e-4
 BETA1, BETA2 = 0.9, 0.98
 INPUT, TARGET = np.array([int(bit) for bit in "1101000001"]), np.array([0.0, 1.0])
-SEEDS = range(3)
+THREE, MANY = 3, 16  #: networks
 EXPECTED = {0.0: 0.45, 0.5: 0.50, 0.9: 0.65, 1.0: 0.69}  #: mean cosine over the steps, of three networks
 
 
@@ -85,18 +85,27 @@ def cosines(trace, seed):
 
 @pytest.fixture(scope="module")
 def found():
-    """Cosines at every step for each lambda, the mean over the networks."""
-    return {trace: np.mean([cosines(trace, seed) for seed in SEEDS], axis=0) for trace in EXPECTED}
+    """Cosines (networks, steps) for each lambda."""
+    return {trace: np.array([cosines(trace, seed) for seed in range(MANY)]) for trace in EXPECTED}
 
 
-def test_longer_traces_see_further(found):
-    means = [float(found[trace].mean()) for trace in EXPECTED]
+@pytest.mark.parametrize("networks", [THREE, MANY])
+def test_longer_traces_see_further(found, networks):
+    means = [float(found[trace][:networks].mean()) for trace in EXPECTED]
     assert means == sorted(means)
-    assert found[1.0][0] - found[0.0][0] >= 0.3
+    assert (found[1.0] - found[0.0])[:networks, 0].mean() >= 0.3
 
 
 @pytest.mark.parametrize("trace", EXPECTED)
 def test_mean_cosine(found, trace):
+    assert found[trace][:THREE].mean() == pytest.approx(EXPECTED[trace], abs=0.1)
+
+
+SHORT = pytest.mark.xfail(strict=True, reason="0.29 is found; without a trace networks differ by 0.14")
+
+
+@pytest.mark.parametrize("trace", [pytest.param(0.0, marks=SHORT), 0.5, 0.9, 1.0])
+def test_mean_cosine_of_many_networks(found, trace):
     assert found[trace].mean() == pytest.approx(EXPECTED[trace], abs=0.1)
 
 

@@ -1,6 +1,6 @@
 """Reference experiments of Sobolev training (Czarnecki et al. 2017), on the loss and network of `source: sobolev`.
 
-The regressions of the paper are on the loss of the source and the usual network of such experiments.
+The regressions of the paper are on the loss of the source, with the usual network of such experiments and with its own.
 
 Bars in series: a block of d cells of stiffness E that is stretched by one. Its energy is that of the harmonic mean of
 E, and the derivative of the energy with respect to E is known; q is the energy of uniform strain.
@@ -14,6 +14,7 @@ import torch
 from scipy.stats import qmc
 
 from morpho.fem.material import Simp
+from morpho.gradients.adam import Adam
 from morpho.gradients.energy_network import COLUMNS, EnergyNetwork, normalised, perceptron, sobolev_loss
 
 D = 8  #: cells of a block
@@ -110,7 +111,27 @@ FUNCTIONS = {"Styblinski-Tang": (styblinski_tang, 5.0), "Rosenbrock": (rosenbroc
 HIDDEN, RATE, STEPS = 20, 3e-3, 1500
 
 
-def error_of_gradient(function, form, points, seed):
+def usual(random):
+    """Network and optimizer as usual."""
+    inner = [torch.nn.Linear(2, HIDDEN), torch.nn.Tanh(), torch.nn.Linear(HIDDEN, HIDDEN), torch.nn.Tanh()]
+    net = torch.nn.Sequential(*inner, torch.nn.Linear(HIDDEN, 1))
+    adam = torch.optim.Adam(net.parameters(), RATE)
+
+    def step(gradients):
+        for p, gradient in zip(net.parameters(), gradients, strict=True):
+            p.grad = gradient
+        adam.step()
+
+    return net, step
+
+
+def own(random):
+    """Those of the source: wider initial weights, and weight decay."""
+    net = perceptron(2, 32, random)
+    return net, Adam(list(net.parameters())).step
+
+
+def error_of_gradient(make, function, form, points, seed):
     """Relative 2-norm on 2000 points that were not trained on; those that were fill the square evenly."""
     f, half = FUNCTIONS[function]
     even = qmc.Halton(2, scramble=True, seed=seed).random(points)
@@ -122,28 +143,32 @@ def error_of_gradient(function, form, points, seed):
     x, target, d_target = (torch.tensor(a, dtype=torch.float32) for a in (places[0], (y - y.mean()) / unit, dy))
     x.requires_grad_()
     random = torch.manual_seed(seed)
-    inner = [torch.nn.Linear(2, HIDDEN), torch.nn.Tanh(), torch.nn.Linear(HIDDEN, HIDDEN), torch.nn.Tanh()]
-    net = torch.nn.Sequential(*inner, torch.nn.Linear(HIDDEN, 1))
-    adam = torch.optim.Adam(net.parameters(), RATE)
+    net, step = make(random)
     for _ in range(STEPS):
         value = net(x).squeeze(1)
         d_off = None
         if form != "value":
             d_off = (torch.autograd.grad(value.sum(), x, create_graph=True)[0] - d_target) / size
-        adam.zero_grad()
-        sobolev_loss(value - target, d_off, form, 1.0, random).backward(inputs=list(net.parameters()))
-        adam.step()
+        step(torch.autograd.grad(sobolev_loss(value - target, d_off, form, 1.0, random), list(net.parameters())))
     x = torch.tensor(places[1], dtype=torch.float32, requires_grad=True)
     found = torch.autograd.grad(net(x).sum(), x)[0].numpy()
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("points", [20, 100])
+FEW = pytest.mark.xfail(
+    strict=True, reason="of the source's own network derivatives lower the error with 20 points by 1.8 and 1.9 times"
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "seeds", "points"), [(usual, 5, 20), (usual, 5, 100), pytest.param(own, 3, 20, marks=FEW), (own, 3, 100)]
+)
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_derivatives_in_the_training_halve_the_error_of_the_gradient(function, points):
+def test_derivatives_in_the_training_halve_the_error_of_the_gradient(function, make, seeds, points):
     """In the median over seeds."""
     full, value = (
-        np.median([error_of_gradient(function, form, points, seed) for seed in range(5)]) for form in ("full", "value")
+        np.median([error_of_gradient(make, function, form, points, seed) for seed in range(seeds)])
+        for form in ("full", "value")
     )
     assert full <= value / 2
 
