@@ -80,16 +80,16 @@ class Parts:
 
     def _supervised(self, solvers: Solver[Any, Gradient] | None) -> Supervisor:
         """The source with what the supervisor needs beside it (collective)."""
-        problem, name = self.problem, self.problem.gradient.source
-        tools = Tools(self.physics, problem.gradient, self._replica, problem.objective, solvers)
+        problem, name, spec = self.problem, self.problem.gradient.source, self.problem.gradient
+        if _moving(problem):
+            spec = spec.model_copy(update={"correction_rtol": None})  # a residual says little where supports move
+        tools = Tools(self.physics, spec, self._replica, problem.objective, solvers)
         source = gradients.create(name, self.physics, tools)
         rival, two_scale = None, None
         if registry.uses_blocks(name):
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
-        guard, spec = problem.objective.kind == "compliance", problem.gradient
-        if any(np.any(support.value) for support in problem.supports):
-            spec = spec.model_copy(update={"correction_rtol": None})  # a residual says little where supports move
+        guard = problem.objective.kind == "compliance"
         return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard)
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
@@ -138,7 +138,7 @@ class Parts:
 def complaints(problem: Problem) -> list[str]:
     """What is wrong with a problem whatever the mesh (local)."""
     said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
-    return said or _block_complaints(problem)
+    return said or _block_complaints(problem) + _moving_complaints(problem)
 
 
 def _block_complaints(problem: Problem) -> list[str]:
@@ -158,6 +158,18 @@ def _block_complaints(problem: Problem) -> list[str]:
     if problem.solver.degree != 1:
         said.append(f"solver.degree: {problem.gradient.source} has degree 1 only")
     return said
+
+
+def _moving(problem: Problem) -> bool:
+    """Whether a support has a displacement other than zero (local)."""
+    return any(bool(np.any(support.value)) for support in problem.supports)
+
+
+def _moving_complaints(problem: Problem) -> list[str]:
+    """Why a source does not serve where supports move (local)."""
+    if problem.gradient.source != "dni" or not _moving(problem):
+        return []
+    return ["gradient.source: dni does not learn designs that a support loads (supports.value); use secant or exact"]
 
 
 def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, Elasticity | VoxelElasticity]:

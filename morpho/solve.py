@@ -136,7 +136,8 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         rho, pullback = parts.design.at(iteration).apply(x)
         advice = parts.supervisor.advise(iteration, rho, stage_is_new)
         state = restart.state
-        if advice.rollback and restart.anchor is not None:
+        if advice.rollback:
+            assert restart.anchor is not None
             x, state = restart.anchor
             rho, pullback = parts.design.at(iteration).apply(x)
         elif advice.how in ("exact", "correction") and parts.supervisor.supervises:

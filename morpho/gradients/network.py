@@ -151,14 +151,6 @@ class Network:
         W = W / self.spread
         return Weights(W, b - W @ self.mean, w[0].copy())
 
-    def values(self) -> list[Floats]:
-        """Of all parameters, for `take` on other ranks (local)."""
-        return self.adam.values()
-
-    def take(self, values: list[Floats]) -> None:
-        """What `values` gave (local)."""
-        self.adam.take(values)
-
     def save(self) -> dict[str, Any]:
         """Everything that training goes on from, as JSON values (local)."""
         if not self.has_scale:

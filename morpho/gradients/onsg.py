@@ -142,7 +142,7 @@ class Onsg(Secant):
         if self.compiled:
             self.weights = self.physics.comm.bcast(self.network.weights(), root=0)
         else:
-            self.network.take(self.physics.comm.bcast(self.network.values(), root=0))
+            self.network.adam.take(self.physics.comm.bcast(self.network.adam.values(), root=0))
 
     def _energy_by_network(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
         """Energies of load case i in the given cells (local)."""

@@ -281,3 +281,13 @@ def test_no_way_out_leaves_a_rank_waiting(mpirun):
 def test_one_process_has_no_rank_to_spare():
     with pytest.raises(InputError, match="1 of 1 rank leave none to design"):
         run(cantilever("dni", 2, dni={"solver_ranks": 1}))
+
+
+def test_a_support_that_moves_is_refused():
+    given = cantilever("dni", 2)
+    (support,) = given.supports
+    with (
+        pytest.raises(InputError, match=r"supports\.value"),
+        Parts(given.model_copy(update={"supports": (support.model_copy(update={"value": 0.1}),)}), MPI.COMM_SELF),
+    ):
+        pass

@@ -195,7 +195,7 @@ def test_network_that_says_nothing_is_the_secant(architecture, dim):
     with Parts(given(dim, architecture=architecture), MPI.COMM_SELF) as parts:
         onsg, secant = sources_of(parts, "onsg", "secant")
         taught(parts, onsg, secant)
-        onsg.network.take([np.zeros_like(values) for values in onsg.network.values()])
+        onsg.network.adam.take([np.zeros_like(values) for values in onsg.network.adam.values()])
         onsg._share()
         onsg._anchor(onsg.past[-1])
         rho = random_cells(parts.mesh, 0.1, 1.0, 7)

@@ -212,7 +212,7 @@ def test_convergence_is_confirmed_by_an_exact_gradient():
 
 
 @pytest.mark.parametrize("force", [0.0, -0.01])
-@pytest.mark.parametrize("name", ["secant", "onsg"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_support_that_moves(name, force):
     """The objective is negative, or changes its sign; a rise is a rise all the same."""
 
