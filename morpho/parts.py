@@ -70,8 +70,7 @@ class Parts:
             self._replicas_opened = opened.enter_context(ExitStack())
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
-        rule = problem.optimizer
-        self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
+        self.optimizer: OC | MMA = (OC if problem.update == "oc" else MMA)(comm, move_limit=problem.move_limit(1))
 
     @property
     def source(self) -> GradientSource:

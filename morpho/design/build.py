@@ -68,11 +68,12 @@ class Design:
 
     def at(self, iteration: int) -> Chain:
         """The map in force at a design iteration (local)."""
-        projection = self.problem.design.projection
-        maps: list[DesignMap] = [self.passive, *self._filter]
-        if projection is not None:
-            maps.append(HeavisideProjection(value_at(projection.beta, iteration), projection.eta))
-        return Chain([*maps, self.passive])
+        projection = self._projection(iteration)
+        return Chain([self.passive, *self._filter, *([projection] if projection else []), self.passive])
+
+    def _projection(self, iteration: int) -> HeavisideProjection | None:
+        spec = self.problem.design.projection
+        return None if spec is None else HeavisideProjection(value_at(spec.beta, iteration), spec.eta)
 
     @property
     def is_linear(self) -> bool:
@@ -99,6 +100,8 @@ class Design:
             solid, void = self.passive_volume
             left = self.mesh.total_volume - solid - void
             value = min(1.0, max(0.01, (min(fractions) * self.mesh.total_volume - solid) / left))
+            projection = self._projection(1)
+            value = projection.inverse(value) if projection else value
         x = np.full(self.mesh.n, value or 0.5)
         if amplitude := self.problem.design.perturbation:
             x *= 1 + amplitude * (2 * noise.uniform(self.mesh.key, self.problem.design.seed) - 1)

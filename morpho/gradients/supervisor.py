@@ -105,6 +105,7 @@ class Supervisor:
         self.supervises: bool = not isinstance(source, Exact) and getattr(source, "supervised", True)
         self.warm_up = spec.warm_up or self.card.warm_up
         self.schedule = Schedule()
+        self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
         self._anchor: Array | None = None  #: rho of the last correction
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
@@ -114,9 +115,9 @@ class Supervisor:
             return self.source.leap(iteration, x, design, stage_is_new)
         return x
 
-    def advise(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
-        """The gradient to use at rho (n,) (collective)."""
-        plan = self.schedule
+    def advise(self, iteration: int, rho: Array, stage_is_new: bool, move_limit: float) -> Advice:
+        """The gradient to use at rho (n,), and how far to go with it, up to the usual move limit (collective)."""
+        plan, self._move_limit = self.schedule, move_limit
         plan.since += 1
         if stage_is_new:
             self._exact = None  # the objective is another one now
@@ -143,7 +144,7 @@ class Supervisor:
         return self._correct(iteration, rho)
 
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
-        plan, usual = self.schedule, self.optimizer.move_limit
+        plan, usual = self.schedule, self._move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
         limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
         return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
