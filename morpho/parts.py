@@ -89,7 +89,8 @@ class Parts:
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
         guard = problem.objective.kind == "compliance"
-        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard)
+        projected = problem.design.projection is not None
+        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard, projected)
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
         """The same state equation on other ranks; its penalty follows (collective).
