@@ -34,6 +34,7 @@ class Row:
     tolerance: float = 0.01
     slow: bool = False
     remark: str = ""
+    counts: bool = True  #: whether a miss is one; not if the other code solves a slightly different problem
 
 
 def parsed(name: str, **parts: Any) -> Problem:
@@ -112,12 +113,13 @@ def rows_3d() -> Iterator[Row]:
     steps = {"start": 1, "max": 3, "step": 0.5, "every": 5}
     name = "129x65x65, cone, p 1 to 3 by 0.5 every 5"
     yield Row(name, PETSC, cantilever(129, "cone", 40, steps), {40: 1.808}, 0.005, slow=True)
+    wider = "same radius; its filter is wider, by h^2/6 in the second moment"
     wide = "radius such that both filters are equally wide: sqrt(r^2 + h^2)"
     coarse, fine = {40: 0.5699, 60: 0.5580}, {40: 2.1645}
-    yield Row("65x33x33, Helmholtz", PETSC, cantilever(65, "helmholtz", 60), coarse, 0.03, True, "same radius")
+    yield Row("65x33x33, Helmholtz", PETSC, cantilever(65, "helmholtz", 60), coarse, 0.03, True, wider, counts=False)
     equal = cantilever(65, "helmholtz", 60, radius=(0.08**2 + 2**-10) ** 0.5)
     yield Row("65x33x33, Helmholtz", PETSC, equal, coarse, slow=True, remark=wide)
-    yield Row("129x65x65, Helmholtz", PETSC, cantilever(129, "helmholtz", 40), fine, 0.03, True, "same radius")
+    yield Row("129x65x65, Helmholtz", PETSC, cantilever(129, "helmholtz", 40), fine, 0.03, True, wider, counts=False)
     equal = cantilever(129, "helmholtz", 40, radius=(0.08**2 + 2**-12) ** 0.5)
     yield Row("129x65x65, Helmholtz", PETSC, equal, fine, slow=True, remark=wide)
 
@@ -186,7 +188,10 @@ def lines(row: Row) -> Iterator[tuple[str, bool]]:
         right = abs(off) <= row.tolerance
         allowed = f"{row.tolerance:.1%}" + ("" if right else " **missed**")
         remark = f" ({row.remark})" if row.remark else ""
-        yield f"| {name}{remark} | {row.source} | {theirs:.6g} | {ours:.6g} | {off:+.2%} | {allowed} |", right
+        yield (
+            f"| {name}{remark} | {row.source} | {theirs:.6g} | {ours:.6g} | {off:+.2%} | {allowed} |",
+            right or not row.counts,
+        )
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ class Design:
         size = float(np.linalg.norm(high - low))
         if not WIDEST**-1 < radius / size < WIDEST:
             self.complaints.append(
-                f"design.filter.radius: got {radius:g}, and the mesh is {size:.4g} across; it is a physical length, give "
+                f"design.filter.radius: got {radius:g}, and the mesh is {size:.4g} across; it is a length; give "
                 "some 1.5 to 10 cell sizes"
             )
         elif self.problem.design.filter.kind != "helmholtz" and not isinstance(self.mesh, VoxelMesh):
@@ -156,9 +156,8 @@ class Design:
             pairs = self.mesh.n_global**2 * min(1.0, ball / self.mesh.total_volume)
             if pairs * PAIR > physical_memory():
                 self.complaints.append(
-                    f"design.filter.radius: {radius:g} is {radius / self.mesh.cell_size:.3g} cell sizes, and the weights "
-                    f"of some {pairs:.2g} pairs of cells do not fit into memory; use a smaller one, or filter.kind: "
-                    "helmholtz"
+                    f"design.filter.radius: {radius:g} is {radius / self.mesh.cell_size:.3g} cells, and the weights of "
+                    f"{pairs:.2g} pairs of cells exceed the memory; use a smaller one, or filter.kind: helmholtz"
                 )
 
     def _check(self, solid: Indices, void: Indices) -> None:
