@@ -13,7 +13,7 @@ from scipy.linalg import qr
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import NOTHING, advice, select
+from morpho.mesh.select import NOTHING, advice, node_dimension, select
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.problem.regions import Region
 from morpho.problem.spec import Support
@@ -27,14 +27,12 @@ def nodes_in(mesh: Mesh, V: fem.FunctionSpace, region: Region) -> Indices:
     if region.shape is not None:
         shape, tolerance = region.shape, mesh.tolerance
         return np.unique(fem.locate_dofs_geometrical(V, lambda x: shape.contains(x.T, tolerance))).astype(np.int32)
-    if region.points is not None or region.tag in mesh.points:
-        vertices = select(mesh, region, 0)
-        return np.asarray(fem.locate_dofs_topological(V, 0, vertices), dtype=np.int32)
-    found = [NOTHING]
-    for dim in mesh.tags.get(region.tag or "", {}):
-        entities = select(mesh, region, dim)
-        found.append(np.asarray(fem.locate_dofs_topological(V, dim, entities), dtype=np.int32))
-    return np.unique(np.concatenate(found))
+    dim = 0 if region.tag is None else node_dimension(mesh, region.tag)
+    if dim is None:
+        return NOTHING
+    entities = mesh.tags[region.tag][dim] if region.tag is not None else select(mesh, region, 0)
+    mesh.domain.topology.create_connectivity(dim, mesh.dim)
+    return np.unique(np.asarray(fem.locate_dofs_topological(V, dim, entities), dtype=np.int32))
 
 
 def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
@@ -81,7 +79,7 @@ def node_count(V: fem.FunctionSpace) -> int:
 
 
 def nothing_held(mesh: Mesh | VoxelMesh, i: int, region: Region) -> str:
-    """Complaint about a support without a node (local)."""
+    """Complaint about a support without a node (collective)."""
     return f"supports[{i}].region: no node of the mesh lies in {region}; {advice(mesh, region)}"
 
 

@@ -50,7 +50,8 @@ def refine(mesh: Mesh) -> Mesh:
         for tag, dims in mesh.tags.items()
     }
     key = mesh.key[parent] * per_cell + given % per_cell
-    return Mesh(fine, key, tags, mesh.points, parent=mesh, parent_cell=parent.astype(np.int32))
+    told = {"coincident": mesh.coincident, "notes": mesh.notes}
+    return Mesh(fine, key, tags, parent=mesh, parent_cell=parent.astype(np.int32), **told)
 
 
 def _refine_tag(
