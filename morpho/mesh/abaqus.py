@@ -262,7 +262,9 @@ class _Assembly:
         self._place_sets(self.whole, "")
         if self.instances:
             names = ", ".join(instance.name for instance in self.instances)
-            self.found.notes.append(f"assembled from the instances {names}; they are joined where they share nodes only")
+            self.found.notes.append(
+                f"assembled from the instances {names}; they are joined where they share nodes only"
+            )
         return self.found
 
     def _place_elements(self, instance: Instance) -> None:

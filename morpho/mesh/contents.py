@@ -27,6 +27,8 @@ FACETS = {
     "tetra": [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]],
     "hexahedron": [[0, 1, 2, 3], [0, 1, 4, 5], [0, 2, 4, 6], [1, 3, 5, 7], [2, 3, 6, 7], [4, 5, 6, 7]],
 }
+PLURAL = {"vertex": "points", "line": "lines", "triangle": "triangles", "quad": "quadrilaterals",
+          "tetra": "tetrahedra", "hexahedron": "hexahedra"}  # fmt: skip
 FLAT = 1e-6  #: how far from its plane a flat mesh may lie, relative to its size
 
 
@@ -174,12 +176,11 @@ def _groups(raw: Raw, blocks: list[tuple[str, Cells]], kind: str, notes: list[st
         own, nodes = blocks[block]
         entities = nodes[rows]
         entities = entities[(entities >= 0).all(axis=1)]
-        if own in ("vertex", kind, *fits[kind]):
-            lost = len(rows) - len(entities)
-        else:
-            lost, entities = len(rows), entities[:0]
-        if lost and len(rows):
-            notes.append(f"{lost} of {len(rows)} {own} cells of the group {name!r} are no part of a {kind} cell: left out")
+        if own not in ("vertex", kind, *fits[kind]):
+            entities = entities[:0]
+        if len(entities) < len(rows) and (own != "vertex" or not len(entities)):  # middle nodes of edges go unsaid
+            lost = f"{len(rows) - len(entities)} of {len(rows)} {PLURAL[own]} of the group {name!r}"
+            notes.append(f"{lost} are no part of the {PLURAL[kind]}: left out")
         if len(entities):
             found.setdefault(name, {}).setdefault(DIMENSIONS[own], []).append(entities)
     return {

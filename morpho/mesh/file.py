@@ -83,9 +83,7 @@ def _vertices(domain: dmesh.Mesh, dim: int) -> int:
     return dim + 1 if dim < 2 else 4 if domain.topology.cell_name() == "hexahedron" else 3
 
 
-def _describe(
-    contents: list[Contents], path: str
-) -> tuple[str, int, list[tuple[str, int, int]], int, tuple[str, ...]]:
+def _describe(contents: list[Contents], path: str) -> tuple[str, int, list[tuple[str, int, int]], int, tuple[str, ...]]:
     """Read on rank 0; what the other ranks need to know: cell kind, space dimension, groups, what there is to say."""
     contents.append(tidy(_read(path), path))
     found = contents[0]

@@ -93,7 +93,8 @@ def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
     known = sorted(mesh.tags)
     missing = [tag for tag in region.tags if tag not in known]
     if missing:
-        return f"the mesh has no tag {missing[0]!r}; its tags are {', '.join(known) or '(none)'}"
+        lost = "".join(f" ({note})" for note in mesh.notes if f"group {missing[0]!r}" in note)
+        return f"the mesh has no tag {missing[0]!r}{lost}; its tags are {', '.join(known) or '(none)'}"
     if region.tags:
         tag = region.tags[0]
         return f"the tag {tag!r} marks {' and '.join(mesh.entity_name(dim) for dim in sorted(mesh.tags[tag]))}"
