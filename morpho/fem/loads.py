@@ -23,6 +23,7 @@ from morpho.parallel import any_rank, global_sum
 from morpho.problem.regions import Region
 from morpho.problem.spec import Force, LoadCase, Problem
 
+SMALLEST, LARGEST = 1e-100, 1e100  #: of forces and displacements
 MEASURES = ("vertices", "length", "area", "volume")
 E = TypeVar("E")
 
@@ -102,11 +103,24 @@ def find_target(
     for dim in wanted:
         found, measure, inside = entities(force.region, dim)
         if measure > 0:
-            said = f"all facets of {force.region} are inside the body, where a pressure has no side; give traction or total"
+            said = f"all facets of {force.region} are inside the body, where a pressure has no side; give traction"
             return Target(dim, found, measure, inside, said if inside and force.kind == "pressure" else "")
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
     cure = advice(mesh, force.region)
     return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
+
+
+def scale_complaints(problem: Problem) -> list[str]:
+    """Complaints about forces and displacements whose squares are no floating-point numbers (local)."""
+    given = [(f"supports[{i}].value", s.value) for i, s in enumerate(problem.supports)]
+    for i, case in enumerate(problem.loads):
+        given += [(f"loads[{i}].forces[{j}].{f.kind}", getattr(f, f.kind)) for j, f in enumerate(case.forces)]
+    said = []
+    for place, value in given:
+        size = float(np.abs(np.asarray(value)).max())
+        if size and not SMALLEST < size < LARGEST:
+            said.append(f"{place}: got {size:g}, which cannot be computed with; choose units that bring it nearer to 1")
+    return said
 
 
 def idle_cases(problem: Problem, acting: list[bool]) -> list[str]:
@@ -197,6 +211,8 @@ def _one_side(mesh: Mesh, facets: Indices) -> Indices:
     """Pairs (cell, facet of the cell) of owned facets, flat: each once, inside the body as well (local)."""
     topology, facet = mesh.domain.topology, mesh.dim - 1
     owned = facets[facets < topology.index_map(facet).size_local]
+    if not len(owned):
+        return np.empty(0, dtype=np.int32)
     to_cell, to_facet = topology.connectivity(facet, mesh.dim), topology.connectivity(mesh.dim, facet)
     cells = to_cell.array[to_cell.offsets[owned]]
     local = np.argmax(to_facet.array.reshape(mesh.n, -1)[cells] == owned[:, None], axis=1)

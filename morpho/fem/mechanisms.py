@@ -15,6 +15,7 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.bodies import Bodies, Labels
 
+WEAK = 1e-3  #: E_min_ratio from which void is a soft material, which may carry a load
 ZERO = 1e-10  #: of the largest eigenvalue
 MOST_SAID = 4  #: parts that are described
 MOST_HINGED = 500  #: bodies that hang together by hinges
@@ -49,6 +50,8 @@ def find_mechanisms(
     comm: MPI.Comm, dim: int, bodies: Bodies, held: Points, forces: list[Points], weighs: bool
 ) -> list[Mechanism]:
     """All motions that supports and hinges leave free (collective); `weighs` if every body is loaded by its weight."""
+    if bodies.count == 0:
+        return []
     modes = 3 * (dim - 1)
     grams = np.zeros((bodies.count, modes, modes))
     for body in np.unique(held.body[held.body >= 0]):
@@ -192,8 +195,8 @@ def judge(mesh: Mesh | VoxelMesh, bodies: Bodies, mechanisms: list[Mechanism]) -
             for m in mechanisms
         ], []
     enough = "two" if dim == 2 else "three that are not on a line"
-    cure = f"cells are joined by common nodes, {enough} at least; join the parts in the mesher, or hold each of them"
-    if getattr(mesh, "coincident", 0):
+    cure = f"cells are joined by common nodes, {enough} at least; join the parts in the mesher, or hold each"
+    if isinstance(mesh, Mesh) and mesh.coincident:
         cure += (
             f"; {mesh.coincident} nodes lie where another one lies: unless that is a crack, merge them in the mesher"
         )
@@ -216,8 +219,8 @@ def in_void(mesh: Mesh | VoxelMesh, bodies: Bodies, mechanisms: list[Mechanism],
         where = min(place for place in mesh.comm.allgather(min(lost, default=None)) if place is not None)
         at = ", ".join(f"{c:.6g}" for c in where[: mesh.dim])
         return [
-            f"design.passive.void: {count} nodes with a load, such as ({at}), have passive void cells alone around them; "
-            f"{cure}; a body force acts in void as well, self_weight does not"
+            f"design.passive.void: {count} nodes with a load, such as ({at}), have passive void cells alone around "
+            f"them; {cure}; a body force acts in void as well, self_weight does not"
         ]
     return _first(
         [

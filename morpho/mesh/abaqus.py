@@ -24,7 +24,8 @@ FAMILIES = (
     (re.compile(r"B[23](\d)"), {1: "line", 2: "line3", 3: "line"}),
 )  # fmt: skip
 NODES = {"tetra": 4, "tetra10": 10, "hexahedron": 8, "hexahedron20": 20, "hexahedron27": 27, "wedge": 6, "wedge15": 15,
-         "pyramid": 5, "triangle": 3, "triangle6": 6, "quad": 4, "quad8": 8, "quad9": 9, "line": 2, "line3": 3}  # fmt: skip
+         "pyramid": 5,
+         "triangle": 3, "triangle6": 6, "quad": 4, "quad8": 8, "quad9": 9, "line": 2, "line3": 3}  # fmt: skip
 #: Corners of the faces S1, S2, ... of an element.
 FACES: dict[str, tuple[tuple[int, ...], ...]] = {
     "tetra": ((0, 1, 2), (0, 3, 1), (1, 3, 2), (2, 3, 0)),
@@ -85,7 +86,9 @@ def read_abaqus(path: str) -> Raw:
 
 def blocks_of(path: str) -> Iterator[tuple[int, str, dict[str, str], Rows]]:
     """Keyword blocks: line number, keyword, parameters, data lines split at commas."""
-    number, keyword, parameters, rows = 0, "", {}, []
+    number, keyword = 0, ""
+    parameters: dict[str, str] = {}
+    rows: Rows = []
     with open(path, encoding="utf-8", errors="replace") as file:
         pending = ""
         for at, raw_line in enumerate(file, start=1):
@@ -143,14 +146,14 @@ def _instance(given: dict[str, str], rows: Rows, parts: dict[str, Part], instanc
         raise ValueError(f"there is no part {given['PART']} for the instance {given['NAME']}")
     part = parts[given["PART"].upper()]
     numbers = [[float(v or 0) for v in row] for row in rows]
-    shift, rotation, about = np.zeros(3), np.eye(3), np.zeros(3)
+    shift, about, rotation = np.zeros(3), np.zeros(3), np.asarray(np.eye(3))
     if numbers:
         shift[: len(numbers[0][:3])] = numbers[0][:3]
     if len(numbers) > 1:
         if len(numbers[1]) < 7:
             raise ValueError("the rotation of an instance needs seven numbers: two points of its axis, and the angle")
-        about, end, angle = np.array(numbers[1][:3]), np.array(numbers[1][3:6]), np.deg2rad(numbers[1][6])
-        rotation = _turn(end - about, angle)
+        about[:] = numbers[1][:3]
+        rotation = _turn(np.array(numbers[1][3:6]) - about, float(np.deg2rad(numbers[1][6])))
     instances.append(Instance(given["NAME"], part, shift, rotation, about))
     return part
 
@@ -246,9 +249,10 @@ class _Assembly:
 
     def raw(self) -> Raw:
         """Points, blocks and groups."""
-        points, everything = [], [*self.instances, self.whole]
+        points: list[NDArray[np.float64]] = []
+        everything = [*self.instances, self.whole]
         for instance in everything:
-            start = sum(map(len, points))
+            start = sum(len(x) for x in points)
             points.append(instance.placed())
             instance.rows = {label: start + i for i, label in enumerate(instance.part.nodes)}
         self.found.points = np.concatenate(points)

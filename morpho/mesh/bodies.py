@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from mpi4py import MPI
 
@@ -49,7 +50,7 @@ def find_bodies(
     per_node = node_map.size_local + node_map.num_ghosts
     inside = np.flatnonzero(labels >= 0)
     flat, marks = nodes[inside].ravel(), np.repeat(labels[inside] + 1.0, nodes.shape[1])
-    sums = [_added(node_map, np.bincount(flat, w, per_node)) for w in (np.ones(len(flat)), marks, marks**2)]
+    sums = [_added(node_map, np.bincount(flat, w, per_node)) for w in (marks**0, marks, marks**2)]
     of_node, several = settle(*sums)
     shared = np.flatnonzero(several)
     entries = np.flatnonzero(several[flat])
@@ -159,7 +160,7 @@ def _label(mesh: Mesh, included: Flags) -> tuple[Labels, int]:
     return labels, count
 
 
-def _added(index_map: common.IndexMap, values: Array) -> Array:
+def _added(index_map: common.IndexMap, values: NDArray[Any]) -> Array:
     """Local values with those of the other ranks that share the entity added (collective)."""
     vector = la.vector(index_map, 1)
     vector.array[:] = values

@@ -122,9 +122,10 @@ def _check_cells(kind: str, cells: Cells, points: int, path: str) -> None:
     _, times = np.unique(_hashed(facets), return_counts=True)
     over = int(np.count_nonzero(times > 2))
     if over:
+        where = _count(over, "edge" if DIMENSIONS[kind] == 2 else "face")
         raise InputError(
-            f"mesh.file: more than two cells of {path} meet at {_count(over, 'edge' if len(FACETS[kind][0]) == 2 else 'face')}: "
-            "cells overlap, or the surface branches; mesh it so that every place belongs to one cell"
+            f"mesh.file: more than two cells of {path} meet at {where}: cells overlap, or the surface "
+            "branches; mesh it so that every place belongs to one cell"
         )
 
 
@@ -145,16 +146,16 @@ def _in_its_plane(points: NDArray[np.float64], path: str, notes: list[str]) -> N
         if constant[0] != 2:
             names = ["xyz"[i] for i in rest]
             notes.append(
-                f"{path} lies in the plane {'xyz'[constant[0]]} = {points[0, constant[0]]:g}: its {names[0]} is x here, "
-                f"its {names[1]} is y"
+                f"{path} lies in the plane {'xyz'[constant[0]]} = {points[0, constant[0]]:g}: its {names[0]} is x "
+                f"here, its {names[1]} is y"
             )
         return np.pad(points[:, rest], ((0, 0), (0, 1)))
     normal = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
     off = np.abs((points - points.mean(axis=0)) @ normal).max()
     if off > FLAT * size:
         raise InputError(
-            f"mesh.file: {path} is a surface that is not flat (up to {off:.3g} off a plane, of a size of {size:.3g}); morpho takes "
-            "volumes and flat meshes: fill the surface with tetrahedra, for instance in gmsh"
+            f"mesh.file: {path} is a surface that is not flat (up to {off:.3g} off a plane, of a size of {size:.3g}); "
+            "morpho takes volumes and flat meshes: fill the surface with tetrahedra, for instance in gmsh"
         )
     along = np.eye(3)[np.argmin(np.abs(normal))]
     first = along - (along @ normal) * normal

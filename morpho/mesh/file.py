@@ -109,8 +109,8 @@ def _read(path: str) -> Raw:
         raise InputError(f"mesh.file: {path} is a geometry, not a mesh; mesh it first: 'gmsh {Path(path).name} -3'")
     if ending in SURFACES:
         raise InputError(
-            f"mesh.file: {path} is a surface, and morpho needs a mesh of the volume inside; fill it with tetrahedra first, "
-            "for instance in gmsh: merge it, then a surface loop and a volume of its surface, then mesh in 3-D"
+            f"mesh.file: {path} is a surface, and morpho needs a mesh of the volume inside; fill it with tetrahedra "
+            "first, for instance in gmsh: merge it, then a surface loop and a volume of its surface, then mesh in 3-D"
         )
     try:
         if ending == ".inp":

@@ -71,7 +71,7 @@ def node_dimension(mesh: Mesh, tag: str) -> int | None:
     """Which entities of a group mark the nodes that it holds: the highest dimension below the cells, else these."""
     dims = sorted(mesh.tags.get(tag, {}))
     below = [dim for dim in dims if dim < mesh.dim]
-    return (below or dims or [None])[-1]
+    return max(below or dims, default=None)
 
 
 def ambiguous(mesh: Mesh | VoxelMesh, regions: Iterable[Region]) -> list[str]:

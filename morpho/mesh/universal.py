@@ -9,11 +9,10 @@ import numpy as np
 from morpho.mesh.raw import Raw
 
 #: finite element descriptor -> meshio's name; lines have a record more
-KINDS = {11: "line", 21: "line", 22: "line3", 24: "line3", 41: "triangle", 51: "triangle", 61: "triangle", 74: "triangle",
-         81: "triangle", 91: "triangle", 42: "triangle6", 52: "triangle6", 62: "triangle6", 72: "triangle6",
-         82: "triangle6", 92: "triangle6", 44: "quad", 54: "quad", 64: "quad", 71: "quad", 84: "quad", 94: "quad",
-         45: "quad8", 55: "quad8", 65: "quad8", 75: "quad8", 85: "quad8", 95: "quad8", 111: "tetra", 118: "tetra10",
-         112: "wedge", 113: "wedge15", 115: "hexahedron", 116: "hexahedron20"}  # fmt: skip
+KINDS = {11: "line", 21: "line", 22: "line3", 24: "line3", 111: "tetra", 118: "tetra10", 112: "wedge",
+         113: "wedge15", 115: "hexahedron", 116: "hexahedron20",
+         **dict.fromkeys((41, 51, 61, 74, 81, 91), "triangle"), **dict.fromkeys((42, 52, 62, 72, 82, 92), "triangle6"),
+         **dict.fromkeys((44, 54, 64, 71, 84, 94), "quad"), **dict.fromkeys((45, 55, 65, 75, 85, 95), "quad8")}  # fmt: skip
 LINES = (11, 21, 22, 24)
 #: Corners among the nodes of second-order cells, which run around the cell with their middle nodes between.
 CORNERS = {"line3": [0, 2], "triangle6": [0, 2, 4], "quad8": [0, 2, 4, 6], "tetra10": [0, 2, 4, 9],

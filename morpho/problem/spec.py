@@ -74,7 +74,9 @@ class Support(Spec):
     """Displacement components held at the nodes of a region."""
 
     region: Region
-    fix: Literal["all"] | Axis | tuple[Axis, ...] = Field("all", description="components: all, x, or [x, y]")
+    fix: Literal["all"] | Axis | Annotated[tuple[Axis, ...], Field(min_length=1)] = Field(
+        "all", description="components: all, x, or [x, y]"
+    )
     value: float | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
 
     @property

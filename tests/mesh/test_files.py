@@ -124,7 +124,7 @@ def test_files_without_a_usable_mesh(tmp_path, name):
 def test_surfaces_that_are_not_flat(tmp_path):
     points = SQUARE + np.outer(SQUARE[:, 0] + 2 * SQUARE[:, 1] ** 2 - SQUARE[:, 0] * SQUARE[:, 1], [0, 0, 0.1])
     meshio.Mesh(points, TRIANGLES).write(tmp_path / "mesh.vtu")
-    with pytest.raises(InputError, match="is a surface that is not flat .* fill the surface with tetrahedra"):
+    with pytest.raises(InputError, match=r"is a surface that is not flat .* fill the surface with tetrahedra"):
         read(tmp_path / "mesh.vtu")
 
 

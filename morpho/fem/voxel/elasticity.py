@@ -10,11 +10,11 @@ from types import ModuleType
 import numpy as np
 
 from morpho.errors import SolverError
-from morpho.fem.loads import AppliedForce, idle_cases
+from morpho.fem.loads import AppliedForce, idle_cases, scale_complaints
 from morpho.fem.material import Material, make_material
-from morpho.fem.mechanisms import Points, find_mechanisms, in_void
+from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void
 from morpho.fem.reduced import best_combination
-from morpho.fem.state import State
+from morpho.fem.state import State, check_sign
 from morpho.fem.voxel import element
 from morpho.fem.voxel.bodies import find_bodies, places
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
@@ -48,7 +48,7 @@ class VoxelElasticity:
         self.n_dofs = mesh.dim * mesh.n_nodes_global
         self.preset = "voxel multigrid"
         self.planes = SharedPlanes(mesh.comm, mesh.partition)
-        self._settings = problem.solver
+        self._settings, self._E_min_ratio = problem.solver, problem.material.E_min_ratio
 
         self.supports, self.complaints, self.held = hold(mesh, problem.supports)
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
@@ -61,7 +61,7 @@ class VoxelElasticity:
         nz, ny, nx = mesh.node_shape
         self.shape = nz, ny, mesh.dim, nx
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
-        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.complaints += scale_complaints(problem) + [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
             self.complaints = idle_cases(problem, [acts(mesh.comm, forces, self.supports) for forces in self.forces])
         self.weight_density = [
@@ -77,7 +77,7 @@ class VoxelElasticity:
 
     def cut_off(self, void: Indices) -> list[str]:
         """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
-        if not any_rank(self.comm, len(void) > 0):
+        if not any_rank(self.comm, len(void) > 0) or self._E_min_ratio >= WEAK:
             return []
         solid = np.ones(self.mesh.shape, dtype=bool)
         solid.reshape(-1)[void] = False
@@ -182,6 +182,8 @@ class VoxelElasticity:
             compliance[i] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
+        if converged and not self.moving:
+            check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
     def _work(self, i: int) -> float:
