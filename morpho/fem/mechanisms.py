@@ -211,15 +211,15 @@ def judge(mesh: Mesh | VoxelMesh, bodies: Bodies, mechanisms: list[Mechanism]) -
 
 
 def in_void(mesh: Mesh | VoxelMesh, bodies: Bodies, mechanisms: list[Mechanism], forces: list[Points]) -> list[str]:
-    """Complaints where passive void cells alone would carry a load; bodies are those of the other cells (collective)."""
+    """Complaints where void alone would carry a load; bodies are those of the cells that are no void (collective)."""
     lost = [(*f.x[i],) for f in forces for i in np.flatnonzero((f.body < 0) & (f.values != 0).any(axis=1))]
     count = int(mesh.comm.allreduce(len(lost)))
     cure = "void has next to no stiffness; change design.passive.void, the supports or the region of the load"
     if count:
         where = min(place for place in mesh.comm.allgather(min(lost, default=None)) if place is not None)
-        at = ", ".join(f"{c:.6g}" for c in where[: mesh.dim])
+        at = place(np.array(where[: mesh.dim]), mesh.cell_size)
         return [
-            f"design.passive.void: {count} nodes with a load, such as ({at}), have passive void cells alone around "
+            f"design.passive.void: {count} nodes with a load, such as {at}, have passive void cells alone around "
             f"them; {cure}; a body force acts in void as well, self_weight does not"
         ]
     return _first(
@@ -235,10 +235,14 @@ def describe(bodies: Bodies, mechanism: Mechanism, dim: int) -> str:
     """How many cells move where, and which way (local)."""
     moving = mechanism.moving
     corners = np.stack([bodies.low[moving].min(axis=0)[:dim], bodies.high[moving].max(axis=0)[:dim]])
-    corners[np.abs(corners) < 1e-9 * np.ptp(corners)] = 0.0
-    at = " and ".join("(" + ", ".join(f"{c:.6g}" for c in corner) + ")" for corner in corners)
+    at = " and ".join(place(corner, float(np.ptp(corners))) for corner in corners)
     names = motion_names(mechanism.motions[mechanism.bodies == moving[0]][0], dim)
     return f"{bodies.cells[moving].sum()} of {bodies.cells.sum()} cells, between {at}, are free to {names}"
+
+
+def place(x: Array, size: float) -> str:
+    """Coordinates to read, without the rounding errors of a size (local)."""
+    return "(" + ", ".join(f"{c:.6g}" for c in np.where(np.abs(x) < 1e-9 * size, 0.0, x)) + ")"
 
 
 def _first(texts: list[str]) -> list[str]:

@@ -12,7 +12,8 @@ from morpho.mesh.raw import Raw
 KINDS = {11: "line", 21: "line", 22: "line3", 24: "line3", 111: "tetra", 118: "tetra10", 112: "wedge",
          113: "wedge15", 115: "hexahedron", 116: "hexahedron20",
          **dict.fromkeys((41, 51, 61, 74, 81, 91), "triangle"), **dict.fromkeys((42, 52, 62, 72, 82, 92), "triangle6"),
-         **dict.fromkeys((44, 54, 64, 71, 84, 94), "quad"), **dict.fromkeys((45, 55, 65, 75, 85, 95), "quad8")}  # fmt: skip
+         **dict.fromkeys((44, 54, 64, 71, 84, 94), "quad"),
+         **dict.fromkeys((45, 55, 65, 75, 85, 95), "quad8")}  # fmt: skip
 LINES = (11, 21, 22, 24)
 #: Corners among the nodes of second-order cells, which run around the cell with their middle nodes between.
 CORNERS = {"line3": [0, 2], "triangle6": [0, 2, 4], "quad8": [0, 2, 4, 6], "tetra10": [0, 2, 4, 9],
