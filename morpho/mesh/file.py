@@ -26,6 +26,7 @@ from morpho.parallel import on_root
 
 CAD = (".step", ".stp", ".iges", ".igs", ".brep", ".x_t", ".x_b", ".sat", ".fcstd", ".ipt", ".sldprt", ".3dm", ".dxf")
 SURFACES = (".stl", ".obj", ".ply", ".off", ".3mf", ".amf")
+READ = "save it as gmsh .msh, Abaqus .inp, .unv, .bdf, .vtu, .vtk, .med, .xdmf, .mesh or .su2"
 NASTRAN = (".bdf", ".BDF", ".nas", ".NAS")
 
 
@@ -119,9 +120,13 @@ def _read(path: str) -> Raw:
             return read_universal(path)
         if ending == ".msh" and _msh_version(path) >= 3:
             return read_gmsh(path)
+        if ending == ".msh" and _msh_version(path) == 1:
+            raise ValueError("it is of version 1; save it as 4.1 ('gmsh FILE -save -format msh41 -o mesh.msh')")
         return read_gmsh(path, by_entity=True) if path.endswith(NASTRAN) else read_meshio(path)
     except Exception as error:  # the readers raise all sorts
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "Could not deduce file format" in reason:
+            reason = f"{ending or 'a file without an ending'} is no format that is read here; {READ}"
         raise InputError(f"mesh.file: cannot read {path}: {reason}") from None
 
 
@@ -132,6 +137,8 @@ def _msh_version(path: str) -> float:
     """
     with open(path, "rb") as file:
         header = file.read(4096).decode("ascii", errors="replace").split()
+    if header[:1] == ["$NOD"]:
+        return 1.0
     if "$MeshFormat" not in header[:-1] or not header[0].startswith("$"):
         return 0.0
     try:

@@ -43,7 +43,7 @@ class BoxMesh(Spec):
 
 
 class Mesh(OneOf):
-    """The mesh: a box, or a file that meshio reads (gmsh .msh with named physical groups, .inp, .vtu, ...)."""
+    """The mesh: a box, or a file (gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...)."""
 
     box: BoxMesh | None = None
     file: str | None = Field(None, description="path relative to the problem file")

@@ -133,7 +133,8 @@ def test_surfaces_that_are_not_flat(tmp_path):
     [
         ("mesh.vtu", "<not xml", "Couldn't read file"),
         ("mesh.msh", "nonsense", "Couldn't read file"),
-        ("mesh.nothing", "nonsense", "Could not deduce file format"),
+        ("mesh.nothing", "nonsense", "nothing is no format that is read here; save it as gmsh .msh"),
+        ("mesh.msh", "$NOD\n0\n$ENDNOD\n", "it is of version 1; save it as 4.1"),
         ("mesh.unv", "nonsense", "no dataset 2412"),
         ("mesh.inp", "nonsense", "no keyword"),
         ("mesh.msh", "$MeshFormat\n4.1 0 8\n$EndMeshFormat\n$Nodes\n1 9 1 9\n", "Could not read"),

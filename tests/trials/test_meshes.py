@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
+import cut_off
 import joined
 import meshio
 import numpy as np
@@ -415,3 +416,12 @@ def test_engines_agree_on_a_load_inside(dim):
     voxels = VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
     found.append((voxels.applied[0].target, voxels.solve(np.full(voxels.mesh.n, 0.5), rtol=1e-10).compliance[0]))
     assert found[0][0] == found[1][0] and found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+
+
+def test_void_that_cuts_a_box_is_seen_by_both_engines_on_any_ranks(mpirun):
+    found, several = cut_off.facts(MPI.COMM_SELF), json.loads(mpirun(3, Path(cut_off.__file__)))
+    assert found == several
+    for dim in (2, 3):
+        for void, said in (("wall", "are free to move along x"), ("bridge", "nothing"), ("diagonal", "free to rotate")):
+            texts = {found[f"{void} {dim} {engine}"] for engine in ("assembled", "voxel")}
+            assert len(texts) == 1 and said in texts.pop()
