@@ -74,7 +74,13 @@ def tidy(raw: Raw, path: str) -> Contents:
     if dim == 2:
         points = _in_its_plane(points, path, notes)
     groups = _groups(raw, [(k, number[nodes]) for k, nodes in corners], kind, notes)
-    return Contents(kind, points, cells, groups, _coincident(points), tuple(notes))
+    coincident = _coincident(points)
+    if coincident:
+        notes.append(
+            f"{coincident} nodes of {path} lie where another one lies, and the cells there are not joined: a crack, or "
+            "parts to be merged in the mesher"
+        )
+    return Contents(kind, points, cells, groups, coincident, tuple(notes))
 
 
 def _kind(kinds: list[str], path: str) -> str:

@@ -117,7 +117,8 @@ class Region(OneOf):
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
             return {"tag": str(value)}
         if not isinstance(value, Mapping | Region):
-            raise ValueError("give the name of a group of the mesh file, or a place such as {plane: {axis: x, at: 0}}")
+            cure = "give the name of a group of the mesh file, or a place such as {plane: {axis: x, at: 0}}"
+            raise ValueError(f"got {'nothing' if value is None else value}; {cure}")
         return value
 
     @field_validator("tag", mode="before")

@@ -15,7 +15,7 @@ import pytest
 from dolfinx import mesh as dmesh
 from helpers import CELLS, DIM, assert_same, box, make_mesh, make_problem, plane, write_gmsh
 
-from morpho.errors import InputError
+from morpho.errors import InputError, SolverError
 from morpho.fem.assembled import Elasticity
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.mesh import voxel_mesh
@@ -71,6 +71,18 @@ def test_a_loose_part_without_load_changes_nothing(alone, cell):
 def test_joints_do_not_depend_on_the_ranks(mpirun, folder, alone):
     found = json.loads(mpirun(3, Path(joined.__file__), folder, *joined.PARALLEL))
     assert_same(found, {k: v for k, v in alone.items() if k.startswith(joined.PARALLEL)}, rtol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("preset", ["direct", "multigrid"])
+def test_a_singular_stiffness_does_not_go_unnoticed(folder, cell, preset):
+    part = {"file": str(folder / f"{cell}_none.vtu")}
+    force = [{"region": plane("x", 2), "total": [0.1, -1.0, 0.3][: DIM[cell]]}]
+    solver = {"preset": preset, "max_iterations": 200}
+    with Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": force}], solver=solver)) as physics:
+        with pytest.raises(SolverError) as error:
+            physics.solve(np.full(physics.mesh.n, 0.5))
+        assert "singular to rounding" in str(error.value) or "raise solver.max_iterations" in str(error.value)
 
 
 def test_a_loose_part_falls_under_its_weight(folder):
