@@ -64,6 +64,7 @@ class Parts:
             self.responses = Responses(self.mesh, problem)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
+            raise_together(comm, self.physics.cut_off(self.design.passive.void))
             self.physics.prepare()
             self._iteration = 1
             self._replicas: list[Elasticity | VoxelElasticity] = []

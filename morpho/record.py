@@ -298,6 +298,7 @@ def describe(parts: Parts) -> list[str]:
         f"mesh: {mesh.n_global} {mesh.cell_name} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
         f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
     ]
+    lines += [f"note: {text}" for text in physics.notes]
     radius = problem.design.filter.radius
     if radius is not None:
         lines.append(

@@ -39,7 +39,7 @@ class Responses:
         total = global_sum(self.mesh.comm, share)
         if total == 0:
             assert constraint.region is not None
-            cure = advice(self.mesh, constraint.region)
+            cure = advice(self.mesh, constraint.region, cells=True)
             self.complaints.append(f"constraints[{i}].region: no cell lies in {constraint.region}; {cure}")
         return np.asarray(share / max(total, 1e-300))
 

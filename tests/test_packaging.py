@@ -20,7 +20,7 @@ def test_conda_and_pip_ask_for_the_same_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     conda = versions(yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"])
     extras = [text for group in project["optional-dependencies"].values() for text in group]
-    names = {"torch": "pytorch-cpu"}
+    names = {"torch": "pytorch-cpu", "gmsh": "python-gmsh"}
     for name, condition in versions(project["dependencies"] + extras).items():
         assert conda[names.get(name, name)] == condition, name
     assert conda["python"] == project["requires-python"]

@@ -137,7 +137,7 @@ class Design:
             cells = cells_in(self.mesh, region)
             if self.mesh.comm.allreduce(len(cells)) == 0:
                 self.complaints.append(
-                    f"{place}: no cell of the mesh has its centre in {region}; {advice(self.mesh, region)}"
+                    f"{place}: no cell of the mesh has its centre in {region}; {advice(self.mesh, region, cells=True)}"
                 )
             found.append(cells)
         return np.unique(np.concatenate(found)).astype(np.int32)

@@ -16,14 +16,19 @@ from morpho.errors import SolverError
 from morpho.fem import forms
 from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
-from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
+from morpho.fem.loads import AppliedForce, assemble_case, idle_cases, scale_complaints
 from morpho.fem.material import Material, lame, make_material
+from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, judge, pins
 from morpho.fem.reduced import best_combination
-from morpho.fem.state import State
+from morpho.fem.state import State, check_sign
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
+from morpho.mesh.bodies import Bodies, Flags, Labels, find_bodies
+from morpho.mesh.mesh import Indices
+from morpho.mesh.select import ambiguous
 from morpho.parallel import any_rank, global_dot
+from morpho.problem.check import regions
 from morpho.problem.spec import Problem
 
 
@@ -47,8 +52,9 @@ class Elasticity:
         self.cases = [case.name for case in problem.loads]
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
-        self.conditions, self.support_complaints, self.held = boundary_conditions(mesh, self.V, problem.supports)
-        self.complaints = list(self.support_complaints)
+        found = boundary_conditions(mesh, self.V, problem.supports)
+        self.conditions, self.support_complaints, self.held, self._held_components = found
+        self.notes = list(mesh.notes) + ambiguous(mesh, (region for _, region in regions(problem)))
         self.moving = any(np.any(s.value) for s in problem.supports)
         self.applied: list[AppliedForce] = []
         self.loads: list[Array] = []
@@ -56,18 +62,70 @@ class Elasticity:
             vector, applied = assemble_case(mesh, self.V, case, f"loads[{i}]")
             self.loads.append(vector)
             self.applied += applied
-        self.complaints += [a.complaint for a in self.applied if a.complaint]
-        if not self.complaints:
-            self.complaints = idle_cases(problem, self._acting())
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
         ]
+        self.pinned = 0  #: components that keep loose parts without load in place
+        if not self.support_complaints:
+            self._hold_loose_parts()
+        self.complaints = self.support_complaints + scale_complaints(problem)
+        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        if not self.complaints:
+            self.complaints = idle_cases(problem, self._acting())
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
         self._problem, self._settings = problem, problem.solver
         self._solver: LinearSolver | None = None
         self._coarse: dict[int, AssembledCoarse] = {}
         self._compile(problem.material.nu, problem.material.plane, degree)
+
+    def _hold_loose_parts(self) -> None:
+        """Complain of parts that loads would move, and pin those that none does (collective)."""
+        bodies, found = self._mechanisms(None)
+        self.support_complaints, notes = judge(self.mesh, bodies, found)
+        self.notes += notes
+        if self.support_complaints or not found:
+            return
+        nodes = self.V.dofmap.index_map
+        numbers = nodes.local_to_global(np.arange(nodes.size_local, dtype=np.int32))
+        x, of_node = self.V.tabulate_dof_coordinates()[: nodes.size_local], bodies.of_node[: nodes.size_local]
+        chosen = np.concatenate([pins(self.comm, bodies, m, x, numbers, of_node) for m in found])
+        self.pinned = len(chosen)
+        for number, component in chosen:
+            local = nodes.global_to_local(np.array([number]))
+            dofs = local[local >= 0] * self.mesh.dim + int(component)
+            self.conditions.append(fem.dirichletbc(np.float64(0), dofs.astype(np.int32), self.V.sub(int(component))))
+
+    def cut_off(self, void: Indices) -> list[str]:
+        """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
+        solid = np.ones(self.mesh.n, dtype=bool)
+        solid[void] = False
+        if not any_rank(self.comm, len(void) > 0) or self._problem.material.E_min_ratio >= WEAK:
+            return []
+        bodies, found = self._mechanisms(solid)
+        return in_void(self.mesh, bodies, found, self._forces(bodies))
+
+    def _mechanisms(self, included: Flags | None) -> tuple[Bodies, list[Mechanism]]:
+        """Bodies that the included cells make, and the motions they are free to make (collective)."""
+        nodes, x = self.V.dofmap.index_map, self.V.tabulate_dof_coordinates()
+        cells: Labels = self.V.dofmap.list[: self.mesh.n].astype(np.int64)
+        bodies = find_bodies(self.mesh, cells, nodes, x, included)
+        held = self._held_components[: nodes.size_local]
+        at = np.flatnonzero(held.any(axis=1))
+        supports = Points(x[at], bodies.of_node[at], held[at].astype(float))
+        weighs = any(density.any() for density in self.weight_density)
+        found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, self._forces(bodies), weighs)
+        return bodies, found
+
+    def _forces(self, bodies: Bodies) -> list[Points]:
+        """Nodes with a force on a component that is not held, for each load case (local)."""
+        x, forces = self.V.tabulate_dof_coordinates(), []
+        for load in self.loads:
+            nodal: Array = load.reshape(-1, self.mesh.dim)
+            nodal = np.where(self._held_components[: len(nodal)], 0.0, nodal)
+            at = np.flatnonzero(nodal.any(axis=1))
+            forces.append(Points(x[at], bodies.of_node[at], nodal[at]))
+        return forces
 
     def _acting(self) -> list[bool]:
         """Which load vectors act on a component that is not held (collective)."""
@@ -189,6 +247,8 @@ class Elasticity:
             derivative[i] = 2 * weight_work - slope * energy[i]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
+        if converged and not self.moving:
+            check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
     def _right_hand_side(self, i: int) -> Array:
@@ -253,14 +313,16 @@ class Elasticity:
     def displacement(self, i: int) -> Array:
         """(n, nodes per cell * dim) displacement of load case i at the nodes of the owned cells (local)."""
         nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
-        return nodal[self.V.dofmap.list[: self.mesh.n]].reshape(self.mesh.n, -1)
+        nodes = self.V.dofmap.list[: self.mesh.n]
+        return nodal[nodes].reshape(self.mesh.n, nodes.shape[1] * self.mesh.dim)
 
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve of load case i from what `displacement` gave (collective)."""
         for coarse in self._coarse.values():
             coarse.part()
         nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
-        nodal[self.V.dofmap.list[: self.mesh.n]] = values.reshape(self.mesh.n, -1, self.mesh.dim)
+        nodes = self.V.dofmap.list[: self.mesh.n]
+        nodal[nodes] = values.reshape(*nodes.shape, self.mesh.dim)
         self.u[i].x.scatter_forward()
 
     def vertex_displacement(self, i: int) -> Array:

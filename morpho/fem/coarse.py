@@ -61,6 +61,9 @@ class AssembledCoarse:
         if self.coarse.support_complaints:
             said = "; ".join(self.coarse.support_complaints)
             raise InputError(f"gradient.block: on the mesh of blocks of {block}: {said}; use smaller blocks")
+        if self.coarse.pinned != fine.pinned:
+            said = "a part is held less than on that of the cells; use smaller blocks"
+            raise InputError(f"gradient.block: on the mesh of blocks of {block} {said}")
         self.P = _interpolation(levels)
         self.coarse.loads = [self._restricted(load) for load in fine.loads]
         self._volumes = np.bincount(self.owner, fine.mesh.volumes, self.n_blocks)

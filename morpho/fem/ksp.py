@@ -42,6 +42,13 @@ PRESETS: dict[str, Options] = {
     "jacobi": {"ksp_type": "cg", "ksp_norm_type": "unpreconditioned", "pc_type": "jacobi"},
 }
 
+DIRECT_RTOL = 1e-4  #: residual of a direct solve, relative to the load, up to which rounding explains it
+SLOW = "raise solver.max_iterations or material.E_min_ratio, or choose solver.preset: direct"
+INDEFINITE = (
+    "the stiffness is singular to rounding: look for parts that are hardly held or hardly joined; "
+    "if there are none, raise material.E_min_ratio"
+)
+
 #: Largest number of unknowns at which a direct solver is chosen, by dimension.
 DIRECT_LIMIT = {2: 250_000, 3: 30_000}
 
@@ -127,14 +134,31 @@ class LinearSolver:
         enough = at_most is not None and reason == PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT
         if reason <= 0 and not enough:
             name = next((k for k, v in vars(PETSc.KSP.ConvergedReason).items() if v == reason), str(reason))
+            slow = reason in (PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT, PETSc.KSP.ConvergedReason.DIVERGED_DTOL)
             raise SolverError(
-                f"the linear solver stopped after {iterations} iterations ({name}); "
-                "raise material.E_min_ratio or solver.max_iterations, or choose another solver.preset"
+                f"the linear solver stopped after {iterations} iterations ({name}); {SLOW if slow else INDEFINITE}"
             )
         if not self.warm_start:
+            self._check_residual(b, x)
             return 1, True
         asked_for_less = rtol is not None or at_most is not None
         return iterations, not asked_for_less or self.ksp.getResidualNorm() <= tolerances[0] * b.norm()
+
+    def _check_residual(self, b: PETSc.Vec, x: PETSc.Vec) -> None:
+        """See that a direct solve has solved (collective).
+
+        Raises:
+            SolverError: it has not; a singular matrix goes unnoticed otherwise.
+        """
+        rest = b.duplicate()
+        self.ksp.getOperators()[0].mult(x, rest)
+        rest.aypx(-1.0, b)
+        residual, norm = rest.norm(), b.norm()
+        rest.destroy()
+        if not residual <= DIRECT_RTOL * norm:
+            raise SolverError(
+                f"the direct solver left a residual of {residual / max(norm, 1e-300):.2g} of the load; {INDEFINITE}"
+            )
 
     def close(self) -> None:
         """Free the solver (collective)."""

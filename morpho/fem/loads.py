@@ -17,12 +17,13 @@ from morpho.fem.forms import Form, cell_measure
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import advice, select
+from morpho.mesh.select import advice, on_boundary, select
 from morpho.mesh.voxels import VoxelMesh
-from morpho.parallel import global_sum
+from morpho.parallel import any_rank, global_sum
 from morpho.problem.regions import Region
 from morpho.problem.spec import Force, LoadCase, Problem
 
+SMALLEST, LARGEST = 1e-100, 1e100  #: of forces and displacements
 MEASURES = ("vertices", "length", "area", "volume")
 E = TypeVar("E")
 
@@ -34,13 +35,14 @@ class Target(Generic[E]):
     dim: int
     entities: E  #: local, in the way of the mesh
     measure: float  #: total length or area, or number of vertices, on all ranks
+    inside: bool = False  #: facets within the body, as the region has none on its boundary
     complaint: str = ""
 
     @cached_property
     def text(self) -> str:
         if self.dim == 0:
             return f"{self.measure:g} {'vertex' if self.measure == 1 else 'vertices'}"
-        return f"{MEASURES[self.dim]} {self.measure:.6g}"
+        return f"{MEASURES[self.dim]} {self.measure:.6g}" + (" inside the body" if self.inside else "")
 
     def density(self, force: Force) -> Array:
         """Force per length, area or vertex of this target; one number for a pressure."""
@@ -62,12 +64,13 @@ def apply_forces(
     mesh: Mesh | VoxelMesh,
     case: LoadCase,
     place: str,
-    entities: Callable[[Region, int], tuple[E, float]],
+    entities: Callable[[Region, int], tuple[E, float, bool]],
     spread: Callable[[Force, Target[E] | None], Array],
 ) -> list[AppliedForce]:
     """Apply the forces of a case, but for self weight, one after the other, and say what each came to (collective).
 
-    `entities` gives those of a region and a dimension, and their total measure. `spread` adds a force on its target,
+    `entities` gives those of a region and a dimension, their total measure, and whether they are facets inside the
+    body. `spread` adds a force on its target,
     or everywhere, to the load vector and gives the resultant (dim,).
     """
     applied = []
@@ -87,7 +90,9 @@ def apply_forces(
     return applied
 
 
-def find_target(mesh: Mesh | VoxelMesh, force: Force, entities: Callable[[Region, int], tuple[E, float]]) -> Target[E]:
+def find_target(
+    mesh: Mesh | VoxelMesh, force: Force, entities: Callable[[Region, int], tuple[E, float, bool]]
+) -> Target[E]:
     """Facets for traction and pressure, edges for line loads, vertices for point loads; the largest of these for a
     total force (collective)."""
     assert force.region is not None
@@ -96,11 +101,26 @@ def find_target(mesh: Mesh | VoxelMesh, force: Force, entities: Callable[[Region
         force.kind, list(range(facet, -1, -1))
     )
     for dim in wanted:
-        found, measure = entities(force.region, dim)
+        found, measure, inside = entities(force.region, dim)
         if measure > 0:
-            return Target(dim, found, measure)
+            said = f"all facets of {force.region} are inside the body, where a pressure has no side; give traction"
+            return Target(dim, found, measure, inside, said if inside and force.kind == "pressure" else "")
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
-    return Target(dim, found, 0.0, f"no boundary {what} lies in {force.region}; {advice(mesh, force.region)}")
+    cure = advice(mesh, force.region)
+    return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
+
+
+def scale_complaints(problem: Problem) -> list[str]:
+    """Complaints about forces and displacements whose squares are no floating-point numbers (local)."""
+    given = [(f"supports[{i}].value", s.value) for i, s in enumerate(problem.supports)]
+    for i, case in enumerate(problem.loads):
+        given += [(f"loads[{i}].forces[{j}].{f.kind}", getattr(f, f.kind)) for j, f in enumerate(case.forces)]
+    said = []
+    for place, value in given:
+        size = float(np.abs(np.asarray(value)).max())
+        if size and not SMALLEST < size < LARGEST:
+            said.append(f"{place}: got {size:g}, which cannot be computed with; choose units that bring it nearer to 1")
+    return said
 
 
 def idle_cases(problem: Problem, acting: list[bool]) -> list[str]:
@@ -147,9 +167,10 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
     """
     vector = np.zeros(node_entries(V))
 
-    def entities(region: Region, dim: int) -> tuple[Indices, float]:
+    def entities(region: Region, dim: int) -> tuple[Indices, float, bool]:
         found = select(mesh, region, dim)
-        return found, entity_measure(mesh, dim, found)
+        inside = dim == mesh.dim - 1 and not any_rank(mesh.comm, len(on_boundary(mesh, found)) > 0)
+        return found, entity_measure(mesh, dim, found), inside
 
     def spread(force: Force, target: Target[Indices] | None) -> Array:
         before = _reduced(V, vector)
@@ -170,8 +191,8 @@ def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indice
     """Add a force on its target to this rank's share of the load vector (collective)."""
     share = target.density(force)
     if target.dim == mesh.dim - 1:
-        tags = dmesh.meshtags(mesh.domain, target.dim, target.entities, np.zeros(len(target.entities), dtype=np.int32))
-        ds = ufl.Measure("ds", domain=mesh.domain, subdomain_data=tags)(0)
+        sides = _one_side(mesh, target.entities)
+        ds = ufl.Measure("ds", domain=mesh.domain, subdomain_data=[(0, sides)])(0)
         v = ufl.TestFunction(V)
         if force.kind == "pressure":
             scale = fem.Constant(mesh.domain, float(share))
@@ -184,6 +205,18 @@ def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indice
         owned = target.entities[target.entities < mesh.domain.topology.index_map(0).size_local]
         nodes = fem.locate_dofs_topological(V, 0, owned, remote=False)
         np.add.at(vector.reshape(-1, mesh.dim), nodes, share)
+
+
+def _one_side(mesh: Mesh, facets: Indices) -> Indices:
+    """Pairs (cell, facet of the cell) of owned facets, flat: each once, inside the body as well (local)."""
+    topology, facet = mesh.domain.topology, mesh.dim - 1
+    owned = facets[facets < topology.index_map(facet).size_local]
+    if not len(owned):
+        return np.empty(0, dtype=np.int32)
+    to_cell, to_facet = topology.connectivity(facet, mesh.dim), topology.connectivity(mesh.dim, facet)
+    cells = to_cell.array[to_cell.offsets[owned]]
+    local = np.argmax(to_facet.array.reshape(mesh.n, -1)[cells] == owned[:, None], axis=1)
+    return np.stack([cells, local], axis=1).astype(np.int32).ravel()
 
 
 def _add_edges(mesh: Mesh, V: fem.FunctionSpace, edges: Indices, density: Array, vector: Array) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from morpho.errors import SolverError
 from morpho.interfaces import Array
 
 
@@ -17,3 +18,16 @@ class State:
     linear_iterations: int
     seconds: float
     converged: bool = True  #: to the tolerance of the problem; False after a solve that was asked for less
+
+
+def check_sign(compliance: Array) -> None:
+    """See that no load case has a negative compliance, which fixed supports cannot have (local).
+
+    Raises:
+        SolverError: one has, so that the displacement is wrong.
+    """
+    if (compliance < 0).any():
+        raise SolverError(
+            f"the compliance came out as {compliance.min():.3g}, but where supports stay it is positive: the stiffness "
+            "is singular to rounding; look for parts that are hardly held, or raise material.E_min_ratio"
+        )

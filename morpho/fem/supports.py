@@ -1,4 +1,4 @@
-"""Held displacement components, and whether they hold the structure at all."""
+"""Held displacement components."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from mpi4py import MPI
 
 import numpy as np
 from dolfinx import fem
-from scipy.linalg import qr
 
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import NOTHING, advice, select
+from morpho.mesh.select import NOTHING, advice, node_dimension, select
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.problem.regions import Region
 from morpho.problem.spec import Support
@@ -27,14 +26,12 @@ def nodes_in(mesh: Mesh, V: fem.FunctionSpace, region: Region) -> Indices:
     if region.shape is not None:
         shape, tolerance = region.shape, mesh.tolerance
         return np.unique(fem.locate_dofs_geometrical(V, lambda x: shape.contains(x.T, tolerance))).astype(np.int32)
-    if region.points is not None or region.tag in mesh.points:
-        vertices = select(mesh, region, 0)
-        return np.asarray(fem.locate_dofs_topological(V, 0, vertices), dtype=np.int32)
-    found = [NOTHING]
-    for dim in mesh.tags.get(region.tag or "", {}):
-        entities = select(mesh, region, dim)
-        found.append(np.asarray(fem.locate_dofs_topological(V, dim, entities), dtype=np.int32))
-    return np.unique(np.concatenate(found))
+    dim = 0 if region.tag is None else node_dimension(mesh, region.tag)
+    if dim is None:
+        return NOTHING
+    entities = mesh.tags[region.tag][dim] if region.tag is not None else select(mesh, region, 0)
+    mesh.domain.topology.create_connectivity(dim, mesh.dim)
+    return np.unique(np.asarray(fem.locate_dofs_topological(V, dim, entities), dtype=np.int32))
 
 
 def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
@@ -46,8 +43,8 @@ def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
 
 def boundary_conditions(
     mesh: Mesh, V: fem.FunctionSpace, supports: tuple[Support, ...]
-) -> tuple[list[fem.DirichletBC], list[str], list[int]]:
-    """Dirichlet conditions, complaints, and the number of nodes each support holds (collective)."""
+) -> tuple[list[fem.DirichletBC], list[str], list[int], Mask]:
+    """Dirichlet conditions, complaints, the number of nodes each support holds, and which components (collective)."""
     conditions, said, counts = [], [], []
     held = np.full((node_count(V), mesh.dim), np.nan)
     for i, support in enumerate(supports):
@@ -66,9 +63,7 @@ def boundary_conditions(
             nodes = np.flatnonzero(held[:, component] == value).astype(np.int32)
             dofs = nodes * mesh.dim + component
             conditions.append(fem.dirichletbc(np.float64(value), dofs.astype(np.int32), V.sub(component)))
-    if not said:
-        said += floating(mesh, V.tabulate_dof_coordinates(), ~np.isnan(held))
-    return conditions, said, counts
+    return conditions, said, counts, ~np.isnan(held)
 
 
 def _values(column: Array) -> list[float]:
@@ -81,7 +76,7 @@ def node_count(V: fem.FunctionSpace) -> int:
 
 
 def nothing_held(mesh: Mesh | VoxelMesh, i: int, region: Region) -> str:
-    """Complaint about a support without a node (local)."""
+    """Complaint about a support without a node (collective)."""
     return f"supports[{i}].region: no node of the mesh lies in {region}; {advice(mesh, region)}"
 
 
@@ -91,41 +86,3 @@ def contradiction(i: int, component: int, value: float) -> str:
         f"supports[{i}].value: {'xyz'[component]} = {value:g} contradicts an earlier support on the "
         "same node; let each node have one value"
     )
-
-
-def floating(mesh: Mesh | VoxelMesh, x: Array, held: Mask) -> list[str]:
-    """Complaint if a rigid motion is left free (collective).
-
-    `held` (nodes, dim) says which components are held at x (nodes, 3); nodes without any may be left out.
-    """
-    low, high = mesh.corners
-    modes = rigid_modes((x - (low + high) / 2) / np.linalg.norm(high - low), mesh.dim)  # (modes, nodes, dim)
-    rows = modes[:, held]
-    gram = mesh.comm.allreduce(rows @ rows.T)
-    values, vectors = np.linalg.eigh(gram)
-    if values[0] > 1e-8 * max(values[-1], 1e-300):
-        return []
-    turns = ["rotate"] if mesh.dim == 2 else [f"rotate about {axis}" for axis in "xyz"]
-    names = [f"move along {axis}" for axis in "xyz"[: mesh.dim]] + turns
-    loose = vectors[:, values <= 1e-8 * max(values[-1], 1e-300)]
-    # The named motions that span the free ones best: as many as there are, whatever basis eigh found. Of equally good
-    # ones the first, whatever the rounding.
-    span = loose @ loose.T * (1 - 1e-6 * np.arange(len(names)))
-    best = qr(span, mode="r", pivoting=True)[1][: loose.shape[1]]
-    motions = " and to ".join(names[i] for i in sorted(best))
-    return [f"supports: the structure is free to {motions}; hold more components or nodes"]
-
-
-def rigid_modes(x: Array, dim: int) -> Array:
-    """(modes, nodes, dim) translations and infinitesimal rotations at points x (nodes, 3) (local)."""
-    count = len(x)
-    modes = np.zeros((3 * (dim - 1), count, dim))
-    for i in range(dim):
-        modes[i, :, i] = 1
-    if dim == 2:
-        modes[2] = np.stack([-x[:, 1], x[:, 0]], axis=1)
-    else:
-        for i in range(3):
-            j, k = (i + 1) % 3, (i + 2) % 3
-            modes[3 + i, :, j], modes[3 + i, :, k] = -x[:, k], x[:, j]
-    return modes

@@ -1,11 +1,8 @@
-"""Mesh files: whatever meshio reads, with its named groups. Rank 0 reads, dolfinx distributes."""
+"""Mesh files with their named groups. Rank 0 reads, dolfinx distributes."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from mpi4py import MPI
 
@@ -18,64 +15,49 @@ from numpy.typing import NDArray
 
 from morpho import compat
 from morpho.errors import InputError
-from morpho.mesh.mesh import Mesh
+from morpho.mesh.abaqus import read_abaqus
+from morpho.mesh.contents import CELLS, Contents, tidy
+from morpho.mesh.gmsh_file import read_gmsh
+from morpho.mesh.mesh import Mesh, entity_name
+from morpho.mesh.meshio_file import read_meshio
+from morpho.mesh.raw import Cells, Raw
+from morpho.mesh.universal import read_universal
 from morpho.parallel import on_root
 
-Cells = NDArray[np.int64]
-
-#: meshio name -> (dolfinx cell, its vertices among the nodes of the file, in dolfinx order)
-CELLS = {
-    "vertex": ("point", [0]),
-    "line": ("interval", [0, 1]),
-    "triangle": ("triangle", [0, 1, 2]),
-    "quad": ("quadrilateral", [0, 1, 3, 2]),
-    "tetra": ("tetrahedron", [0, 1, 2, 3]),
-    "hexahedron": ("hexahedron", [0, 1, 3, 2, 4, 5, 7, 6]),
-}
-#: Higher-order cells are read by their vertices, as straight-sided ones.
-ORDERS = {"line3": "line", "triangle6": "triangle", "quad8": "quad", "quad9": "quad", "tetra10": "tetra",
-          "hexahedron20": "hexahedron", "hexahedron27": "hexahedron"}  # fmt: skip
-DIMENSIONS = {"vertex": 0, "line": 1, "triangle": 2, "quad": 2, "tetra": 3, "hexahedron": 3}
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What rank 0 read. Groups: name -> dimension -> (e, vertices) entities by point number."""
-
-    kind: str
-    points: NDArray[np.float64]
-    cells: Cells
-    groups: dict[str, dict[int, Cells]]
+CAD = (".step", ".stp", ".iges", ".igs", ".brep", ".x_t", ".x_b", ".sat", ".fcstd", ".ipt", ".sldprt", ".3dm", ".dxf")
+SURFACES = (".stl", ".obj", ".ply", ".off", ".3mf", ".amf")
+READ = "save it as gmsh .msh, Abaqus .inp, .unv, .bdf, .vtu, .vtk, .med, .xdmf, .mesh or .su2"
+NASTRAN = (".bdf", ".BDF", ".nas", ".NAS")
 
 
 def read_mesh(path: str, comm: MPI.Comm) -> Mesh:
     """Read and distribute a mesh file (collective).
 
     Raises:
-        InputError: the file cannot be read, or holds no triangles, quadrilaterals, tetrahedra or hexahedra, or
-            several kinds of them.
+        InputError: the file cannot be read, or holds no mesh morpho can use.
     """
-    contents: list[_Contents] = []
-    kind, gdim, names = on_root(comm, lambda: _describe(contents, path))
-    empty = np.empty((0, 0))
+    contents: list[Contents] = []
+    kind, gdim, names, coincident, notes = on_root(comm, lambda: _describe(contents, path))
     cell, order = CELLS[kind]
     if comm.rank == 0:
         cells, x = contents[0].cells, contents[0].points[:, :gdim]
     else:
-        cells, x = np.empty((0, len(order)), dtype=np.int64), empty.reshape(0, gdim)
+        cells, x = np.empty((0, len(order)), dtype=np.int64), np.empty((0, gdim))
     element = basix.ufl.element("Lagrange", cell, 1, shape=(gdim,))
     domain = compat.create_mesh(comm, cells, np.ascontiguousarray(x), element)
 
     tags: dict[str, dict[int, NDArray[np.int32]]] = {}
-    points: dict[str, NDArray[np.float64]] = {}
-    for name, dim in names:
+    for name, dim, given in names:
         entities = contents[0].groups[name][dim] if comm.rank == 0 else None
-        if dim == 0:
-            corners = None if entities is None else contents[0].points[entities[:, 0]]
-            points[name] = np.atleast_2d(comm.bcast(corners, root=0))
-        else:
-            tags.setdefault(name, {})[dim] = find_entities(domain, dim, entities)
-    mesh = Mesh(domain, np.asarray(domain.topology.original_cell_index, dtype=np.int64), tags, points)
+        found = find_entities(domain, dim, entities)
+        owned = int(comm.allreduce(np.count_nonzero(found < domain.topology.index_map(dim).size_local)))
+        if owned:
+            tags.setdefault(name, {})[dim] = found
+        if owned < given:
+            what = f"{given - owned} of {given} {entity_name(dim, gdim)}"
+            notes += (f"{what} of the group {name!r} are none of the mesh: left out",)
+    key = np.asarray(domain.topology.original_cell_index, dtype=np.int64)
+    mesh = Mesh(domain, key, tags, coincident=coincident, notes=notes)
     flat = int(comm.allreduce(int(np.sum(mesh.volumes <= 1e-12 * mesh.cell_size**mesh.dim))))
     if flat:
         raise InputError(f"mesh.file: {flat} cells of {path} have no {'area' if mesh.dim == 2 else 'volume'}")
@@ -99,78 +81,67 @@ def find_entities(domain: dmesh.Mesh, dim: int, entities: Cells | None) -> NDArr
 def _vertices(domain: dmesh.Mesh, dim: int) -> int:
     if dim == domain.topology.dim:
         return int(domain.geometry.dofmap.shape[1])
-    return 2 if dim == 1 else 4 if domain.topology.cell_name() == "hexahedron" else 3
+    return dim + 1 if dim < 2 else 4 if domain.topology.cell_name() == "hexahedron" else 3
 
 
-def _describe(contents: list[_Contents], path: str) -> tuple[str, int, list[tuple[str, int]]]:
-    """Read on rank 0; what the other ranks need to know: cell kind, space dimension, groups."""
-    contents.append(_read(path))
-    kind = contents[0].kind
-    names = [(name, dim) for name, dims in contents[0].groups.items() for dim in dims]
-    return kind, DIMENSIONS[kind], sorted(names)
+def _describe(contents: list[Contents], path: str) -> tuple[str, int, list[tuple[str, int, int]], int, tuple[str, ...]]:
+    """Read on rank 0; what the other ranks need to know: cell kind, space dimension, groups, what there is to say."""
+    contents.append(tidy(_read(path), path))
+    found = contents[0]
+    names = sorted((name, dim, len(dims[dim])) for name, dims in found.groups.items() for dim in dims)
+    return found.kind, found.dim, names, found.coincident, found.notes
 
 
-def _read(path: str) -> _Contents:
-    import meshio
+def _read(path: str) -> Raw:
+    """With the reader that suits the file.
 
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            data = meshio.read(path)
-    except (Exception, SystemExit) as error:  # meshio raises all sorts, or prints the reason and exits
-        reason = " ".join(printed.getvalue().split()) if isinstance(error, SystemExit) else str(error)
-        raise InputError(f"mesh.file: meshio cannot read {path}: {reason or 'unknown format'}") from None
-
-    blocks = [(ORDERS.get(b.type, b.type), np.asarray(b.data, dtype=np.int64)) for b in data.cells]
-    unknown = sorted({kind for kind, _ in blocks if kind not in CELLS})
-    if unknown:
+    Raises:
+        InputError: it cannot be read.
+    """
+    ending = Path(path).suffix.lower()
+    if not Path(path).is_file():
+        raise InputError(f"mesh.file: there is no file {path}")
+    if ending in CAD:
         raise InputError(
-            f"mesh.file: {path} has cells of type {', '.join(unknown)}; morpho takes {', '.join(list(CELLS)[2:])}"
+            f"mesh.file: {path} is a CAD file, not a mesh; mesh its volume first, for instance with "
+            f"'gmsh {Path(path).name} -3 -clmax SIZE -o part.msh'"
         )
-    dim = max((DIMENSIONS[kind] for kind, _ in blocks), default=0)
-    kinds = sorted({kind for kind, _ in blocks if DIMENSIONS[kind] == dim})
-    if dim < 2:
-        raise InputError(f"mesh.file: {path} has no {', '.join(list(CELLS)[2:])} cells; mesh a surface or a volume")
-    if len(kinds) > 1:
-        raise InputError(f"mesh.file: {path} mixes {' and '.join(kinds)}; morpho takes one kind of cell")
+    if ending == ".geo" or path.lower().endswith(".geo_unrolled"):
+        raise InputError(f"mesh.file: {path} is a geometry, not a mesh; mesh it first: 'gmsh {Path(path).name} -3'")
+    if ending in SURFACES:
+        raise InputError(
+            f"mesh.file: {path} is a surface, and morpho needs a mesh of the volume inside; fill it with tetrahedra "
+            "first, for instance in gmsh: merge it, then a surface loop and a volume of its surface, then mesh in 3-D"
+        )
+    try:
+        if ending == ".inp":
+            return read_abaqus(path)
+        if ending == ".unv":
+            return read_universal(path)
+        if ending == ".msh" and _msh_version(path) >= 3:
+            return read_gmsh(path)
+        if ending == ".msh" and _msh_version(path) == 1:
+            raise ValueError("it is of version 1; save it as 4.1 ('gmsh FILE -save -format msh41 -o mesh.msh')")
+        return read_gmsh(path, by_entity=True) if path.endswith(NASTRAN) else read_meshio(path)
+    except Exception as error:  # the readers raise all sorts
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "Could not deduce file format" in reason:
+            reason = f"{ending or 'a file without an ending'} is no format that is read here; {READ}"
+        raise InputError(f"mesh.file: cannot read {path}: {reason}") from None
 
-    # Straight-sided cells: vertices only, points that no cell uses left out.
-    corners = [block[:, CELLS[kind][1]] for kind, block in blocks]
-    cells = np.concatenate([c for c, (kind, _) in zip(corners, blocks, strict=True) if DIMENSIONS[kind] == dim])
-    used = np.unique(cells)
-    if used[0] < 0 or used[-1] >= len(data.points):
-        raise InputError(f"mesh.file: a cell of {path} has a point that the file does not have")
-    if not np.isfinite(data.points[used]).all():
-        raise InputError(f"mesh.file: {path} has points whose coordinates are not finite")
-    number = np.full(len(data.points), -1, dtype=np.int64)
-    number[used] = np.arange(len(used))
-    points = np.pad(np.asarray(data.points, dtype=float)[used], ((0, 0), (0, 3 - data.points.shape[1])))
-    if dim == 2 and np.ptp(points[:, 2]) > 1e-9 * max(np.ptp(points, axis=0)):
-        raise InputError(f"mesh.file: {path} is a curved surface; a 2-D mesh has to lie in the plane z = 0")
-    groups = _groups(data, [(kind, number[c]) for c, (kind, _) in zip(corners, blocks, strict=True)])
-    return _Contents(kinds[0], points, number[cells], groups)
 
+def _msh_version(path: str) -> float:
+    """Version in the header of a gmsh file; 0 for what is none.
 
-def _groups(data: Any, blocks: list[tuple[str, Cells]]) -> dict[str, dict[int, Cells]]:
-    """Named groups: gmsh physical groups, or the cell sets of other formats."""
-    found: dict[str, dict[int, list[Cells]]] = {}
-
-    def add(name: str, kind: str, entities: Cells) -> None:
-        entities = entities[(entities >= 0).all(axis=1)]
-        if len(entities):
-            found.setdefault(name, {}).setdefault(DIMENSIONS[kind], []).append(entities)
-
-    physical = data.cell_data.get("gmsh:physical")
-    if physical is not None:
-        names = {(int(dim), int(tag)): name for name, (tag, dim) in data.field_data.items()}
-        for (kind, block), tags in zip(blocks, physical, strict=True):
-            for tag in np.unique(tags):
-                name = names.get((DIMENSIONS[kind], int(tag)), str(tag))
-                add(name, kind, block[np.asarray(tags) == tag])
-    for name, parts in data.cell_sets.items():
-        if not name.startswith("gmsh:"):
-            for (kind, block), part in zip(blocks, parts, strict=True):
-                if part is not None:
-                    add(name, kind, block[np.asarray(part, dtype=np.int64)])
-    # A gmsh group comes both as cell data and as a cell set: every entity once.
-    return {n: {d: np.unique(np.concatenate(parts), axis=0) for d, parts in dims.items()} for n, dims in found.items()}
+    Only from version 4 on gmsh keeps the groups of each cell; before, it gives them to whole entities.
+    """
+    with open(path, "rb") as file:
+        header = file.read(4096).decode("ascii", errors="replace").split()
+    if header[:1] == ["$NOD"]:
+        return 1.0
+    if "$MeshFormat" not in header[:-1] or not header[0].startswith("$"):
+        return 0.0
+    try:
+        return float(header[header.index("$MeshFormat") + 1])
+    except ValueError:
+        return 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,9 +30,10 @@ class Mesh:
     domain: dmesh.Mesh
     key: NDArray[np.int64]  #: (n,) owned cells
     tags: dict[str, dict[int, Indices]] = field(default_factory=dict)  #: name -> dimension -> local entities
-    points: dict[str, Array] = field(default_factory=dict)  #: name -> (p, 3) coordinates, equal on all ranks
     parent: Mesh | None = None  #: the mesh this one was refined from
     parent_cell: Indices | None = None  #: (n,) local cell of `parent`, always on the same rank
+    coincident: int = 0  #: nodes of the file that lie where another one lies
+    notes: tuple[str, ...] = ()  #: what the user should know of how the file was read
 
     @property
     def comm(self) -> MPI.Comm:
@@ -50,6 +52,18 @@ class Mesh:
     def n(self) -> int:
         """Owned cells."""
         return len(self.key)
+
+    def entity_name(self, dim: int) -> str:
+        """What entities of a dimension are called, in the plural (local)."""
+        return entity_name(dim, self.dim)
+
+    def node_sets(self) -> Iterator[Array]:
+        """Coordinates (nodes, 3) of this rank's vertices, in portions (local)."""
+        yield self.domain.geometry.x
+
+    def center_sets(self) -> Iterator[Array]:
+        """Centres (n, 3) of the owned cells, in portions (local)."""
+        yield self.centers
 
     @cached_property
     def n_global(self) -> int:
@@ -100,6 +114,11 @@ class Mesh:
             else:
                 total += np.abs(np.einsum("ni,ni->n", np.cross(edges[:, 0], edges[:, 1]), edges[:, 2])) / 6
         return total
+
+
+def entity_name(dim: int, of: int) -> str:
+    """What entities of a dimension are called in a mesh of another one, in the plural."""
+    return {0: "points", of: "cells", of - 1: "facets"}.get(dim, "edges")
 
 
 #: Every cell as simplices of its vertices in dolfinx order.

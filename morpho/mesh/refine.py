@@ -50,7 +50,7 @@ def refine(mesh: Mesh) -> Mesh:
         for tag, dims in mesh.tags.items()
     }
     key = mesh.key[parent] * per_cell + given % per_cell
-    return Mesh(fine, key, tags, mesh.points, parent=mesh, parent_cell=parent.astype(np.int32))
+    return Mesh(fine, key, tags, mesh, parent.astype(np.int32), mesh.coincident, mesh.notes)
 
 
 def _refine_tag(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 
 import numpy as np
@@ -10,6 +11,7 @@ from dolfinx import mesh as dmesh
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices, Mesh
 from morpho.mesh.voxels import VoxelMesh
+from morpho.parallel import any_rank
 from morpho.problem.regions import Region
 
 NOTHING = np.empty(0, dtype=np.int32)
@@ -18,11 +20,29 @@ NOTHING = np.empty(0, dtype=np.int32)
 def select(mesh: Mesh, region: Region, dim: int) -> Indices:
     """Local entities of a dimension in a region, sorted (collective).
 
-    Facets are those of the boundary only. A facet, edge or vertex belongs to a geometric region when all its
-    vertices do, a cell when its centre does.
+    Facets are those of the boundary. Only where a region that is a surface (a plane, a group, a flat box) has none,
+    they are those inside the body. A facet, edge or vertex belongs to a geometric region when all its vertices do, a
+    cell when its centre does.
     """
+    found = _within(mesh, region, dim)
+    if dim != mesh.dim - 1:
+        return found
+    outer = on_boundary(mesh, found)
+    if region.is_surface and not any_rank(mesh.comm, len(outer) > 0):
+        return found
+    return found[outer]
+
+
+def on_boundary(mesh: Mesh, facets: Indices) -> Indices:
+    """Which of some facets are on the boundary: positions among them (collective)."""
+    mesh.domain.topology.create_connectivity(mesh.dim - 1, mesh.dim)
+    return np.flatnonzero(np.isin(facets, dmesh.exterior_facet_indices(mesh.domain.topology))).astype(np.int32)
+
+
+def _within(mesh: Mesh, region: Region, dim: int) -> Indices:
+    """Local entities of a dimension in a region, sorted, facets inside the body as well (collective)."""
     if region.parts:
-        found = [select(mesh, part, dim) for part in region.parts]
+        found = [_within(mesh, part, dim) for part in region.parts]
         join = np.intersect1d if region.all_of else np.union1d
         return np.asarray(reduce(join, found), dtype=np.int32)
     topology = mesh.domain.topology
@@ -30,20 +50,16 @@ def select(mesh: Mesh, region: Region, dim: int) -> Indices:
     topology.create_connectivity(dim, mesh.dim)
     topology.create_connectivity(mesh.dim, dim)
     if region.tag is not None:
-        if region.tag in mesh.points:
-            return nearest_vertices(mesh, mesh.points[region.tag]) if dim == 0 else NOTHING
-        found_tag = mesh.tags.get(region.tag, {}).get(dim, NOTHING)
-        return _boundary(mesh, found_tag) if dim == mesh.dim - 1 else found_tag
+        return mesh.tags.get(region.tag, {}).get(dim, NOTHING)
     if region.points is not None:
         wanted = np.array([np.pad(p, (0, 3 - len(p))) for p in region.points])
         return nearest_vertices(mesh, wanted) if dim == 0 else NOTHING
-    shape = region.shape
+    shape, tolerance = region.shape, mesh.tolerance
     assert shape is not None
     if dim == mesh.dim:
-        return np.flatnonzero(shape.contains(mesh.centers, mesh.tolerance)).astype(np.int32)
-    tolerance = mesh.tolerance
-    found_shape = dmesh.locate_entities(mesh.domain, dim, lambda x: shape.contains(x.T, tolerance))
-    return _boundary(mesh, found_shape) if dim == mesh.dim - 1 else np.asarray(found_shape, dtype=np.int32)
+        return np.flatnonzero(shape.contains(mesh.centers, tolerance)).astype(np.int32)
+    found = dmesh.locate_entities(mesh.domain, dim, lambda x: shape.contains(x.T, tolerance))
+    return np.asarray(found, dtype=np.int32)
 
 
 def cells_in(mesh: Mesh | VoxelMesh, region: Region) -> Indices:
@@ -51,22 +67,54 @@ def cells_in(mesh: Mesh | VoxelMesh, region: Region) -> Indices:
     return mesh.cells_in(region) if isinstance(mesh, VoxelMesh) else select(mesh, region, mesh.dim)
 
 
-def advice(mesh: Mesh | VoxelMesh, region: Region) -> str:
-    """What to do about a region that selects nothing (local)."""
-    used, known = _tags(region), sorted({*mesh.tags, *mesh.points})
-    missing = [tag for tag in used if tag not in known]
+def node_dimension(mesh: Mesh, tag: str) -> int | None:
+    """Which entities of a group mark the nodes that it holds: the highest dimension below the cells, else these."""
+    dims = sorted(mesh.tags.get(tag, {}))
+    below = [dim for dim in dims if dim < mesh.dim]
+    return max(below or dims, default=None)
+
+
+def ambiguous(mesh: Mesh | VoxelMesh, regions: Iterable[Region]) -> list[str]:
+    """What is to be said of groups that mark entities of several dimensions (local)."""
+    said = []
+    for tag in sorted({tag for region in regions for tag in region.tags}):
+        dims = sorted(mesh.tags.get(tag, {}), reverse=True)
+        if len(dims) > 1:
+            marked = " and ".join(mesh.entity_name(dim) for dim in dims)
+            said.append(
+                f"the group {tag!r} marks {marked}: passive regions and constraints take the cells; supports and loads "
+                "the highest dimension below them that serves"
+            )
+    return said
+
+
+def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
+    """What to do about a region in which no node, or no cell, lies (collective)."""
+    known = sorted(mesh.tags)
+    missing = [tag for tag in region.tags if tag not in known]
     if missing:
-        return f"the mesh has no tag {missing[0]!r}; its tags are {', '.join(known) or '(none)'}"
-    if used:
-        kinds = ("points", "edges" if mesh.dim == 3 else "facets", "facets" if mesh.dim == 3 else "cells", "cells")
-        dims = [0] if used[0] in mesh.points else sorted(mesh.tags[used[0]])
-        return f"the tag {used[0]!r} marks {' and '.join(kinds[d] for d in dims)}"
-    return "move or enlarge it"
+        lost = "".join(f" ({note})" for note in mesh.notes if f"group {missing[0]!r}" in note)
+        return f"the mesh has no tag {missing[0]!r}{lost}; its tags are {', '.join(known) or '(none)'}"
+    if region.tags:
+        tag = region.tags[0]
+        return f"the tag {tag!r} marks {' and '.join(mesh.entity_name(dim) for dim in sorted(mesh.tags[tag]))}"
+    low, high = (_coordinates(corner, mesh.dim) for corner in mesh.corners)
+    bounds = f"the mesh reaches from {low} to {high}"
+    best: tuple[float, ...] | None = None
+    for x in mesh.center_sets() if cells else mesh.node_sets():
+        distance = region.distance(x)
+        first = np.lexsort((*x.T[::-1], np.round(distance / mesh.tolerance)))[:1]
+        best = min([candidate for candidate in (best, *((float(distance[i]), *x[i]) for i in first)) if candidate])
+    nearest = min(found for found in mesh.comm.allgather(best) if found is not None)
+    if nearest[0] <= mesh.tolerance:
+        return f"nodes lie in it, such as {_coordinates(np.array(nearest[1:]), mesh.dim)}; {bounds}; move or enlarge it"
+    what = "centre of a cell" if cells else "node"
+    at = _coordinates(np.array(nearest[1:]), mesh.dim)
+    return f"the nearest {what}, {at}, is {nearest[0]:.4g} away; {bounds}; move or enlarge it"
 
 
-def _tags(region: Region) -> list[str]:
-    own = [region.tag] if region.tag is not None else []
-    return own + [tag for part in region.parts for tag in _tags(part)]
+def _coordinates(x: Array, dim: int) -> str:
+    return "(" + ", ".join(f"{c:.6g}" for c in x[:dim]) + ")"
 
 
 def nearest_vertices(mesh: Mesh, points: Array) -> Indices:
@@ -92,8 +140,3 @@ def nearest_vertices(mesh: Mesh, points: Array) -> Indices:
         if best and best[0][0] <= 2 * mesh.cell_size:
             chosen.append(np.flatnonzero(np.linalg.norm(x - best[0][1:], axis=1) < mesh.tolerance))
     return np.unique(np.concatenate(chosen)).astype(np.int32) if chosen else NOTHING
-
-
-def _boundary(mesh: Mesh, facets: Indices) -> Indices:
-    mesh.domain.topology.create_connectivity(mesh.dim - 1, mesh.dim)
-    return np.intersect1d(facets, dmesh.exterior_facet_indices(mesh.domain.topology)).astype(np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho.interfaces import Array
-from morpho.mesh.mesh import Indices
+from morpho.mesh.mesh import Indices, entity_name
 from morpho.mesh.partition import Partition, split
 from morpho.problem import spec
 from morpho.problem.regions import Region
@@ -36,7 +37,7 @@ class VoxelMesh:
     spacing: Array  #: (3,) edges of a cell, 1 for z in 2-D
     partition: Partition
     tags: dict[str, dict[int, Indices]] = field(default_factory=dict)  #: none
-    points: dict[str, Array] = field(default_factory=dict)  #: none
+    notes: tuple[str, ...] = ()  #: none
 
     @property
     def dim(self) -> int:
@@ -136,13 +137,30 @@ class VoxelMesh:
         if region.points is not None and offset == 0.0:
             self._mark_nearest(region.points, inside)
         elif region.shape is not None:
-            z, y, x = (self._positions(axis, offset, count) for axis, count in enumerate(shape))
-            layer = np.zeros((shape[1] * shape[2], 3))
-            layer[:, 1], layer[:, 0] = np.repeat(y, shape[2]), np.tile(x, shape[1])
-            for k, height in enumerate(z):
-                layer[:, 2] = height
+            for k, layer in enumerate(self._layers(offset, shape)):
                 inside[k] = region.shape.contains(layer, self.tolerance).reshape(shape[1:])
         return inside
+
+    def node_sets(self) -> Iterator[Array]:
+        """Coordinates (nodes, 3) of this rank's nodes, in portions; each is only good until the next (local)."""
+        return self._layers(0.0, self.node_shape)
+
+    def center_sets(self) -> Iterator[Array]:
+        """Centres (cells, 3) of the owned cells, in portions; each is only good until the next (local)."""
+        return self._layers(0.5, self.shape)
+
+    def entity_name(self, dim: int) -> str:
+        """What entities of a dimension are called, in the plural (local)."""
+        return entity_name(dim, self.dim)
+
+    def _layers(self, offset: float, shape: tuple[int, int, int]) -> Iterator[Array]:
+        """Coordinates of the nodes or centres of one height after the other."""
+        z, y, x = (self._positions(axis, offset, count) for axis, count in enumerate(shape))
+        layer = np.zeros((shape[1] * shape[2], 3))
+        layer[:, 1], layer[:, 0] = np.repeat(y, shape[2]), np.tile(x, shape[1])
+        for height in z:
+            layer[:, 2] = height
+            yield layer
 
     def _positions(self, axis: int, offset: float, count: int) -> Array:
         """Coordinates along an axis (0 is z) of this rank's nodes (offset 0) or cell centres (0.5)."""

@@ -77,6 +77,13 @@ def check_consistency(problem: Problem) -> list[str]:
             said.append(
                 f"constraints[{i}].case: there is no load case {constraint.case!r}; the cases are {', '.join(cases)}"
             )
+        elif constraint.kind == "compliance" and not any(
+            case.forces for case in problem.loads if constraint.case in (None, case.name)
+        ):
+            said.append(
+                f"constraints[{i}].max: where only supports move the compliance is minus the stored energy, "
+                "never above a limit; constrain the volume, or load the structure by forces"
+            )
     kinds = [constraint.kind for constraint in problem.constraints]
     if problem.objective.kind == "volume" and "compliance" not in kinds:
         said.append("constraints: the least volume is none at all; add a constraint of kind compliance")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from morpho.problem.base import OneOf, Positive, Spec, Vector
 
@@ -26,7 +27,10 @@ class Plane(Spec):
     at: float
 
     def contains(self, points: Points, tolerance: float) -> Mask:
-        return np.abs(points[:, "xyz".index(self.axis)] - self.at) <= tolerance
+        return self.distance(points) <= tolerance
+
+    def distance(self, points: Points) -> Points:
+        return np.asarray(np.abs(points[:, "xyz".index(self.axis)] - self.at))
 
 
 class Box(Spec):
@@ -47,6 +51,10 @@ class Box(Spec):
         x = points[:, : len(self.min)]
         return np.all((x >= np.array(self.min) - tolerance) & (x <= np.array(self.max) + tolerance), axis=1)
 
+    def distance(self, points: Points) -> Points:
+        x = points[:, : len(self.min)]
+        return np.asarray(np.linalg.norm(x - np.clip(x, self.min, self.max), axis=1))
+
 
 class Sphere(Spec):
     """A closed ball (2-D: disc)."""
@@ -55,7 +63,10 @@ class Sphere(Spec):
     radius: Positive
 
     def contains(self, points: Points, tolerance: float) -> Mask:
-        return np.linalg.norm(points - _padded(self.center), axis=1) <= self.radius + tolerance
+        return self.distance(points) <= tolerance
+
+    def distance(self, points: Points) -> Points:
+        return np.asarray(np.maximum(np.linalg.norm(points - _padded(self.center), axis=1) - self.radius, 0.0))
 
 
 class Cylinder(Spec):
@@ -75,9 +86,16 @@ class Cylinder(Spec):
             inside &= (points[:, i] >= low - tolerance) & (points[:, i] <= high + tolerance)
         return inside
 
+    def distance(self, points: Points) -> Points:
+        d = points - _padded(self.center)
+        i = "xyz".index(self.axis)
+        out = np.maximum(np.linalg.norm(np.delete(d, i, axis=1), axis=1) - self.radius, 0.0)
+        low, high = self.between or (-np.inf, np.inf)
+        return np.asarray(np.hypot(out, points[:, i] - np.clip(points[:, i], low, high)))
+
 
 class Region(OneOf):
-    """A part of the mesh. A bare string is a tag.
+    """A part of the mesh. A bare string or number is a tag.
 
     A facet or an edge belongs to a geometric region when all its vertices do, a cell when its centre does.
     """
@@ -96,7 +114,17 @@ class Region(OneOf):
     @model_validator(mode="before")
     @classmethod
     def _tag_shorthand(cls, value: Any) -> Any:
-        return {"tag": value} if isinstance(value, str) else value
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return {"tag": str(value)}
+        if not isinstance(value, Mapping | Region):
+            cure = "give the name of a group of the mesh file, or a place such as {plane: {axis: x, at: 0}}"
+            raise ValueError(f"got {'nothing' if value is None else value}; {cure}")
+        return value
+
+    @field_validator("tag", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @property
     def shape(self) -> Plane | Box | Sphere | Cylinder | None:
@@ -106,6 +134,31 @@ class Region(OneOf):
     @property
     def parts(self) -> tuple[Region, ...]:
         return self.all_of or self.any_of or ()
+
+    @property
+    def tags(self) -> list[str]:
+        """Every group that is named in this region."""
+        return ([self.tag] if self.tag is not None else []) + [tag for part in self.parts for tag in part.tags]
+
+    @property
+    def is_surface(self) -> bool:
+        """Whether it is thin in some direction, or a group: what lies in it inside a body is one surface."""
+        if self.all_of:
+            return any(part.is_surface for part in self.all_of)
+        if self.any_of:
+            return all(part.is_surface for part in self.any_of)
+        flat = self.box is not None and any(a == b for a, b in zip(self.box.min, self.box.max, strict=True))
+        return self.tag is not None or self.plane is not None or flat
+
+    def distance(self, points: Points) -> Points:
+        """How far points (n, 3) are from the region, at least; zero for a tag, whose place only the mesh knows."""
+        if self.parts:
+            join = np.maximum if self.all_of else np.minimum
+            return np.asarray(join.reduce([part.distance(points) for part in self.parts]))
+        if self.points is not None:
+            wanted = np.array([_padded(point) for point in self.points])
+            return np.asarray(np.min([np.linalg.norm(points - point, axis=1) for point in wanted], axis=0))
+        return self.shape.distance(points) if self.shape is not None else np.zeros(len(points))
 
     def vectors(self) -> list[tuple[str, tuple[float, ...]]]:
         """Every coordinate vector in this region with its name, to check the dimension."""

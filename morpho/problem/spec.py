@@ -46,7 +46,7 @@ class BoxMesh(Spec):
 
 
 class Mesh(OneOf):
-    """The mesh: a box, or a file that meshio reads (gmsh .msh with named physical groups, .inp, .vtu, ...)."""
+    """The mesh: a box, or a file (gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...)."""
 
     box: BoxMesh | None = None
     file: str | None = Field(None, description="path relative to the problem file")
@@ -77,7 +77,9 @@ class Support(Spec):
     """Displacement components held at the nodes of a region."""
 
     region: Region
-    fix: Literal["all"] | Axis | tuple[Axis, ...] = Field("all", description="components: all, x, or [x, y]")
+    fix: Literal["all"] | Axis | Annotated[tuple[Axis, ...], Field(min_length=1)] = Field(
+        "all", description="components: all, x, or [x, y]"
+    )
     value: float | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
 
     @property

@@ -168,7 +168,7 @@ def test_total_force_takes_facets_before_edges_before_vertices(cell, region, tar
 EMPTY = [
     ("quadrilateral", {"total": [1, 0], "region": plane("x", 7)}, "no boundary edge or vertex lies in"),
     ("quadrilateral", {"traction": [1, 0], "region": {"points": [[2, 1]]}}, "no boundary edge lies in"),
-    ("quadrilateral", {"pressure": 1.0, "region": plane("x", 1)}, "no boundary edge lies in"),
+    ("quadrilateral", {"pressure": 1.0, "region": plane("x", 1.1)}, "no boundary edge lies in"),
     ("quadrilateral", {"point": [1, 0], "region": plane("x", 0.1)}, "no boundary vertex lies in"),
     ("hexahedron", {"line": [1, 0, 0], "region": {"points": [[0, 0, 0]]}}, "no boundary edge lies in"),
     ("hexahedron", {"total": [1, 0, 0], "region": plane("x", 7)}, "no boundary facet or edge or vertex lies in"),

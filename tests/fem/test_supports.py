@@ -7,7 +7,7 @@ import pytest
 from helpers import CELLS, DIM, box, make_mesh, make_problem, plane, rollers, unit_box, write_gmsh
 
 from morpho.fem.assembled import Elasticity
-from morpho.fem.supports import rigid_modes
+from morpho.fem.mechanisms import rigid_modes
 
 
 def supported(part, supports, degree=1):

@@ -43,9 +43,9 @@ def facts(comm: MPI.Comm, *files: str) -> dict[str, Any]:
             for name, dims in mesh.tags.items():
                 for dim, entities in dims.items():
                     found[f"{path} {refine}, {name}, {dim}"] = entity_measure(mesh, dim, entities)
-            for name in mesh.points:
+            for name in (name for name, dims in mesh.tags.items() if 0 in dims):
                 region = Region.model_validate(name)
-                found[f"{path} {refine}, {name}, 0"] = select_summary(mesh, region, 0)
+                found[f"{path} {refine}, where {name} is"] = select_summary(mesh, region, 0)
     single = make_mesh(box([1, 1], cell="quadrilateral", refine=1), comm)
     _describe(found, "single cell", single)
     return found

@@ -161,7 +161,9 @@ def test_interface_between_cells_survives(cell, tmp_path):
 
 
 def test_points_are_kept():
-    mesh = replace(make_mesh(box([2, 2])), points={"here": np.array([[0.5, 0.5, 0.0]])})
+    mesh = make_mesh(box([2, 2]))
+    middle = select(mesh, Region.model_validate({"points": [[0.5, 0.5]]}), 0)
+    mesh = replace(mesh, tags={"here": {0: middle}})
     fine = refine(mesh)
     chosen = select(fine, Region.model_validate("here"), 0)
     assert len(chosen) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from dolfinx import mesh as dmesh
@@ -37,7 +35,7 @@ def test_plane(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_facets_are_those_of_the_boundary(cell):
     mesh = make_mesh(unit_box(cell, 4))
-    assert measure(mesh, plane("x", 0.5), mesh.dim - 1) == 0
+    assert measure(mesh, {"box": {"min": [0.4] * mesh.dim, "max": [0.8] * mesh.dim}}, mesh.dim - 1) == 0
     assert measure(mesh, plane("x", 0.5), 0) == 5 ** (mesh.dim - 1)
     whole = {"box": {"min": [0, 0], "max": [1, 1]}}
     assert measure(mesh, whole, mesh.dim - 1) == pytest.approx(2 * mesh.dim, rel=1e-12)
@@ -124,7 +122,9 @@ def test_advice_about_a_region_that_selects_nothing(tmp_path):
     assert advice(mesh, wanted) == f"the mesh has no tag 'lefd'; its tags are {tags}"
     assert advice(mesh, Region(tag="block")) == "the tag 'block' marks cells"
     assert advice(mesh, Region(tag="corner")) == "the tag 'corner' marks points"
-    assert advice(mesh, Region(plane={"axis": "x", "at": 9})) == "move or enlarge it"
+    off = "is 8.5 away; the mesh reaches from (0, 0) to (1, 1); move or enlarge it"
+    off_by_plane = advice(mesh, Region(plane={"axis": "x", "at": 9.5}))
+    assert off_by_plane == f"the nearest node, (1, 0), {off}"
 
 
 def vertex_coordinates(mesh, vertices):
@@ -158,8 +158,14 @@ def test_points_select_vertices_only_and_each_once():
     assert [len(select(mesh, points, dim)) for dim in (0, 1, 2)] == [2, 0, 0]
 
 
-def test_named_points_of_the_mesh():
-    mesh = replace(make_mesh(box([4, 4])), points={"here": np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])})
-    found = vertex_coordinates(mesh, select(mesh, region("here"), 0))
-    assert sorted(found[:, :2].tolist()) == [[0.5, 0.5], [1.0, 0.0]]
-    assert list(mesh.points) == ["here"]
+@pytest.mark.parametrize("cell", CELLS)
+def test_facets_inside_the_body_where_a_surface_has_no_others(cell):
+    mesh = make_mesh(unit_box(cell, 4))
+    facet = mesh.dim - 1
+    assert measure(mesh, plane("x", 0.5), facet) == pytest.approx(1.0, rel=1e-12)
+    part = {"all_of": [plane("x", 0.5), {"box": {"min": [0, 0.5], "max": [1, 1]}}]}
+    assert measure(mesh, part, facet) == pytest.approx(0.5, rel=1e-12)
+    flat = {"box": {"min": [0.25, 0.5, 0][: mesh.dim], "max": [0.25, 1, 1][: mesh.dim]}}
+    assert measure(mesh, flat, facet) == pytest.approx(0.5, rel=1e-12)
+    both = {"any_of": [plane("x", 0.5), plane("x", 1)]}
+    assert measure(mesh, both, facet) == pytest.approx(1.0, rel=1e-12)

@@ -65,6 +65,7 @@ class ConjugateGradients:
         norm = A.norm(self.q)
         if norm == 0:
             u[:] = 0
+            u.reshape(-1)[held] = values
             self.r[:] = 0
         else:
             A.add(self.r, u, -1.0)

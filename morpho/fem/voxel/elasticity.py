@@ -10,20 +10,23 @@ from types import ModuleType
 import numpy as np
 
 from morpho.errors import SolverError
-from morpho.fem.loads import AppliedForce, idle_cases
+from morpho.fem.loads import AppliedForce, idle_cases, scale_complaints
 from morpho.fem.material import Material, make_material
+from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void
 from morpho.fem.reduced import best_combination
-from morpho.fem.state import State
+from morpho.fem.state import State, check_sign
 from morpho.fem.voxel import element
+from morpho.fem.voxel.bodies import find_bodies, places
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
-from morpho.fem.voxel.supports import hold
+from morpho.fem.voxel.supports import held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
+from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
 from morpho.problem.spec import Problem
@@ -45,7 +48,7 @@ class VoxelElasticity:
         self.n_dofs = mesh.dim * mesh.n_nodes_global
         self.preset = "voxel multigrid"
         self.planes = SharedPlanes(mesh.comm, mesh.partition)
-        self._settings = problem.solver
+        self._settings, self._E_min_ratio = problem.solver, problem.material.E_min_ratio
 
         self.supports, self.complaints, self.held = hold(mesh, problem.supports)
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
@@ -58,18 +61,39 @@ class VoxelElasticity:
         nz, ny, nx = mesh.node_shape
         self.shape = nz, ny, mesh.dim, nx
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
-        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.complaints += scale_complaints(problem) + [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
             self.complaints = idle_cases(problem, [acts(mesh.comm, forces, self.supports) for forces in self.forces])
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
         ]
+        self.notes: list[str] = []
         spacing = mesh.spacing[: mesh.dim]
         self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
         self._cg: ConjugateGradients | None = None
         self._coarse: dict[int, VoxelCoarse] = {}
         self._watch: SensitivityWatch | None = None
+
+    def cut_off(self, void: Indices) -> list[str]:
+        """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
+        if not any_rank(self.comm, len(void) > 0) or self._E_min_ratio >= WEAK:
+            return []
+        solid = np.ones(self.mesh.shape, dtype=bool)
+        solid.reshape(-1)[void] = False
+        bodies = find_bodies(self.mesh, self.planes, solid)
+        nodes, x, components = held_nodes(self.mesh, self.supports.dofs)
+        supports = Points(x, bodies.of_node[nodes], components.astype(float))
+        forces = []
+        for given in self.owned_forces:
+            free = np.isin(given.dofs, self.supports.dofs, invert=True)
+            at, _, components = held_nodes(self.mesh, given.dofs[free])
+            nodal = np.zeros(components.shape)
+            nodal[components] = 1.0  # a force does work or not, whatever its size
+            forces.append(Points(places(self.mesh, at), bodies.of_node[at], nodal))
+        weighs = any(density.any() for density in self.weight_density)
+        found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, forces, weighs)
+        return in_void(self.mesh, bodies, found, forces)
 
     def prepare(self) -> None:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
@@ -158,6 +182,8 @@ class VoxelElasticity:
             compliance[i] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
+        if converged and not self.moving:
+            check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
     def _work(self, i: int) -> float:

@@ -64,11 +64,14 @@ def assemble_case(
     nz, ny, nx = mesh.node_shape
     vector = np.zeros((nz, ny, mesh.dim, nx))
 
-    def entities(region: Region, dim: int) -> tuple[Marked, float]:
-        patches = patches_of(mesh, planes, dim)
-        found = list(zip(patches, marked(mesh, region, patches), strict=True))
-        mine = [patch.measure * np.count_nonzero(mask) for patch, mask in found]
-        return found, global_sum(mesh.comm, np.array(mine))
+    def entities(region: Region, dim: int) -> tuple[Marked, float, bool]:
+        for inside in (False, True) if region.is_surface and dim == mesh.dim - 1 else (False,):
+            patches = patches_of(mesh, planes, dim, inside)
+            found = list(zip(patches, marked(mesh, region, patches), strict=True))
+            measure = global_sum(mesh.comm, np.array([patch.measure * np.count_nonzero(mask) for patch, mask in found]))
+            if measure > 0:
+                break
+        return found, measure, inside
 
     def spread(force: Force, target: Target[Marked] | None) -> Array:
         if target is None:
@@ -94,8 +97,8 @@ def acts(comm: MPI.Comm, forces: NodalForces, held: Held) -> bool:
     return any_rank(comm, not np.isin(forces.dofs, held.dofs, assume_unique=True).all())
 
 
-def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int) -> list[Patch]:
-    """All entities of a dimension, each on one rank; facets are those of the boundary only (local)."""
+def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = False) -> list[Patch]:
+    """All entities of a dimension, each on one rank; facets are those of the boundary, or those `inside` (local)."""
     axes = range(3 - mesh.dim, 3)
     owned = [slice(1 if axis in planes.low else 0, None) for axis in AXES]
     found = []
@@ -107,6 +110,10 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int) -> list[Patch]:
             found.append(Patch(tuple(nodes), spans, measure, outward))
             continue
         (normal,) = set(axes) - set(spans)
+        if inside:
+            nodes[normal] = slice(1, None if AXES[normal] in planes.high else -1)
+            found.append(Patch(tuple(nodes), spans, measure, outward))
+            continue
         for neighbours, end, sign in ((planes.low, slice(0, 1), -1.0), (planes.high, slice(-1, None), 1.0)):
             if AXES[normal] not in neighbours:
                 nodes[normal] = end

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.fem.supports import contradiction, floating, held_components, nothing_held
+from morpho.fem.mechanisms import Points, find_mechanisms, judge
+from morpho.fem.supports import contradiction, held_components, nothing_held
+from morpho.fem.voxel.bodies import places, whole
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
@@ -44,7 +46,10 @@ def hold(mesh: VoxelMesh, supports: tuple[Support, ...]) -> tuple[Held, list[str
                 said.append(contradiction(i, component, value))
             held = _with(held, dofs, value)
     if not said:
-        said += floating(mesh, *_held_nodes(mesh, held.dofs))
+        bodies = whole(mesh, np.zeros(0, dtype=np.int64))
+        x, components = held_nodes(mesh, held.dofs)[1:]
+        points = Points(x, np.zeros(len(x), dtype=np.int64), components.astype(float))
+        said += judge(mesh, bodies, find_mechanisms(mesh.comm, mesh.dim, bodies, points, [], False))[0]
     return held, said, counts
 
 
@@ -60,12 +65,10 @@ def _with(held: Held, dofs: Dofs, value: float) -> Held:
     return Held(merged, np.concatenate([np.full(len(dofs), value), held.values])[first])
 
 
-def _held_nodes(mesh: VoxelMesh, dofs: Dofs) -> tuple[Array, NDArray[np.bool_]]:
-    """Coordinates (nodes, 3) of the nodes with held components, and which components these are (nodes, dim)."""
+def held_nodes(mesh: VoxelMesh, dofs: Dofs) -> tuple[Dofs, Array, NDArray[np.bool_]]:
+    """Nodes with held components, by flat number, their coordinates (nodes, 3), and these components (nodes, dim)."""
     row, x = np.divmod(dofs, mesh.node_shape[2])
     nodes, at = np.unique(row // mesh.dim * mesh.node_shape[2] + x, return_inverse=True)
     held = np.zeros((len(nodes), mesh.dim), dtype=bool)
     held[at, row % mesh.dim] = True
-    steps = np.stack(np.unravel_index(nodes, mesh.node_shape)[::-1], axis=1)
-    steps[:, : mesh.dim] += mesh.low
-    return mesh.origin + mesh.spacing * steps, held
+    return nodes, places(mesh, nodes), held

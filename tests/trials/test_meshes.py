@@ -1,0 +1,439 @@
+"""Meshes as people have them: parts that are not joined, groups that overlap, sets and assemblies, any plane."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mpi4py import MPI
+
+import cut_off
+import joined
+import meshio
+import numpy as np
+import pytest
+from dolfinx import mesh as dmesh
+from helpers import CELLS, DIM, assert_same, box, make_mesh, make_problem, plane, write_gmsh
+
+from morpho.errors import InputError, SolverError
+from morpho.fem.assembled import Elasticity
+from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.mesh import voxel_mesh
+from morpho.parts import Parts
+
+PLANAR = ("triangle", "quadrilateral")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("joined")
+    for cell in CELLS:
+        for joint, (shared, *_) in joined.JOINTS.items():
+            joined.two_blocks(place / f"{cell}_{joint}.vtu", cell, shared)
+    return place
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    return joined.facts(MPI.COMM_SELF, str(folder))
+
+
+@pytest.mark.parametrize("joint", joined.JOINTS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_parts_carry_load_where_they_are_joined_well_enough(alone, cell, joint):
+    stands = joined.JOINTS[joint][1 if cell in PLANAR else 2]
+    if cell in PLANAR and joint == "edge":  # in 2-D these are one node
+        stands = False
+    loaded, unloaded = (f"{cell} {joint} {state}" for state in ("loaded", "unloaded"))
+    assert alone[f"{unloaded}: complaints"] == ""
+    if stands:
+        assert alone[f"{loaded}: complaints"] == "" and alone[f"{loaded}: pinned"] == 0
+        assert ": held in place" not in alone[f"{unloaded}: notes"]
+    else:
+        said = alone[f"{loaded}: complaints"]
+        cells, free = (
+            9 * (1 if cell in PLANAR else 3),
+            {"none": 3 if cell in PLANAR else 6, "corner": 1, "edge": 1}[joint],
+        )
+        cells *= {"triangle": 2, "tetrahedron": 6}.get(cell, 1)
+        free = 3 if joint == "corner" and cell not in PLANAR else free
+        assert said.startswith(f"mesh: {cells} of {2 * cells} cells, between (1, 0") and "carry load" in said
+        assert "nodes lie where another one lies: unless that is a crack, merge them in the mesher" in said
+        assert alone[f"{unloaded}: pinned"] == free and "held in place" in alone[f"{unloaded}: notes"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_loose_part_without_load_changes_nothing(alone, cell):
+    without, hinged = (alone[f"{cell} {joint} unloaded: compliance"][0] for joint in ("none", "corner"))
+    assert without == pytest.approx(hinged, rel=1e-9) and without > 0
+
+
+def test_joints_do_not_depend_on_the_ranks(mpirun, folder, alone):
+    found = json.loads(mpirun(3, Path(joined.__file__), folder, *joined.PARALLEL))
+    assert_same(found, {k: v for k, v in alone.items() if k.startswith(joined.PARALLEL)}, rtol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("preset", ["direct", "multigrid"])
+def test_a_singular_stiffness_does_not_go_unnoticed(folder, cell, preset):
+    part = {"file": str(folder / f"{cell}_none.vtu")}
+    force = [{"region": plane("x", 2), "total": [0.1, -1.0, 0.3][: DIM[cell]]}]
+    solver = {"preset": preset, "max_iterations": 200}
+    with Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": force}], solver=solver)) as physics:
+        with pytest.raises(SolverError) as error:
+            physics.solve(np.full(physics.mesh.n, 0.5))
+        assert "singular to rounding" in str(error.value) or "raise solver.max_iterations" in str(error.value)
+
+
+def test_a_loose_part_falls_under_its_weight(folder):
+    part = {"file": str(folder / "triangle_none.vtu")}
+    physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": [{"self_weight": [0, -1]}]}]))
+    assert [text[:21] for text in physics.complaints] == ["mesh: 18 of 36 cells,"]
+    held = [{"region": plane("x", 0)}, {"region": plane("x", 2)}]
+    loads = [{"forces": [{"self_weight": [0, -1]}]}]
+    assert Elasticity(make_mesh(part), make_problem(part, supports=held, loads=loads)).complaints == []
+
+
+def test_all_cells_apart(tmp_path):
+    points, cells = joined.block("quadrilateral", 0.0, 12)
+    apart = meshio.Mesh(points[cells].reshape(-1, 3), [("quad", np.arange(4 * len(cells)).reshape(-1, 4))])
+    apart.write(tmp_path / "apart.vtu")
+    part = {"file": str(tmp_path / "apart.vtu")}
+    physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": [{"body": [0, -1]}]}]))
+    assert len(physics.complaints) == 5 and physics.complaints[-1].endswith("such parts more")
+
+
+WALL = {"box": {"min": [1.0, 0.0], "max": [1.5, 1.0]}}
+HOLED = {"box": {"min": [1.0, 0.0], "max": [1.5, 0.7]}}
+
+
+@pytest.mark.parametrize("engine", ["assembled", "voxel"])
+@pytest.mark.parametrize(
+    ("void", "force", "said"),
+    [
+        (
+            WALL,
+            {"region": plane("x", 3), "total": [0, -1]},
+            "for passive void cells, 60 of 100 cells, between (1.5, 0)",
+        ),
+        (WALL, {"self_weight": [0, -1]}, "for passive void cells, 60 of 100 cells, between (1.5, 0)"),
+        (WALL, {"region": {"points": [[1.2, 0.0]]}, "total": [0, -1]}, "1 nodes with a load, such as (1.25, 0)"),
+        (WALL, {"region": {"points": [[0.5, 1.0]]}, "total": [0, -1]}, ""),
+        (HOLED, {"region": plane("x", 3), "total": [0, -1]}, ""),
+    ],
+)
+def test_void_that_cuts_off_a_load(engine, void, force, said):
+    part = box([24, 5], [3.0, 1.0])
+    design = {"passive": {"void": [void]}}
+    problem = make_problem(part, design=design, loads=[{"forces": [force]}], engine=engine)
+    if not said:
+        Parts(problem, MPI.COMM_SELF).__exit__()
+        return
+    with pytest.raises(InputError) as error:
+        Parts(problem, MPI.COMM_SELF)
+    assert len(error.value.complaints) == 1 and said in str(error.value)
+
+
+def test_engines_agree_where_every_node_is_held():
+    supports = [{"region": plane("x", 0)}, {"region": plane("x", 1), "value": [0.1, 0.0]}]
+    part = box([1, 4], [1.0, 4.0])
+    problem = make_problem(part, supports=supports, solver={"preset": "auto"})
+    with Elasticity(make_mesh(part), problem) as assembled:
+        expected = assembled.solve(np.full(4, 0.5)).compliance
+    physics = VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
+    assert physics.solve(np.full(4, 0.5)).compliance == pytest.approx(expected, rel=1e-12)
+    assert expected[0] < 0
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-160])
+def test_loads_whose_squares_are_no_numbers(size):
+    part = box([4, 2])
+    problem = make_problem(part, loads=[{"forces": [{"region": plane("x", 1), "total": [0, size]}]}])
+    said = (
+        f"loads[0].forces[0].total: got {size:g}, which cannot be computed with; choose units that bring it nearer to 1"
+    )
+    assert Elasticity(make_mesh(part), problem).complaints == [said]
+    assert VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem).complaints == [said]
+
+
+# --- files -----------------------------------------------------------------------------------------
+
+SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)
+TWO = [[0, 1, 2, 3], [1, 4, 5, 2]]
+MSH22 = (
+    '$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$PhysicalNames\n4\n0 3 "a"\n1 2 "a"\n2 1 "all"\n2 5 "keep"\n'
+    "$EndPhysicalNames\n$Nodes\n6\n"
+    + "".join(f"{i + 1} {x:g} {y:g} {z:g}\n" for i, (x, y, z) in enumerate(SQUARE))
+    + "$EndNodes\n$Elements\n5\n1 15 2 3 1 1\n2 1 2 2 4 4 1\n3 3 2 1 1 1 2 3 4\n4 3 2 1 1 2 5 6 3\n5 3 2 5 1 2 5 6 3\n"
+    "$EndElements\n"
+)
+
+
+def read(path: Path, text: str = ""):
+    """The mesh of a file, which is written first if its text is given."""
+    if text:
+        path.write_text(text)
+    return make_mesh({"file": str(path)})
+
+
+def groups(mesh) -> dict[str, dict[int, int]]:
+    """How many entities of each dimension every group has."""
+    return {name: {dim: len(entities) for dim, entities in dims.items()} for name, dims in mesh.tags.items()}
+
+
+def complaints(mesh, **parts) -> list[str]:
+    return Elasticity(mesh, make_problem({"file": "mesh"}, **parts)).complaints
+
+
+def test_cells_of_overlapping_groups_are_one_cell_with_both(tmp_path):
+    mesh = read(tmp_path / "mesh.msh", MSH22)
+    assert mesh.n_global == 2 and mesh.total_volume == pytest.approx(2.0)
+    assert groups(mesh) == {"a": {0: 1, 1: 1}, "all": {2: 2}, "keep": {2: 1}}
+    assert mesh.notes[0].startswith("1 cell of ") and "is listed again" in mesh.notes[0]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_twice_and_cells_with_a_node_twice(tmp_path, cell):
+    points, cells = joined.block(cell, 0.0, 2)
+    kind = joined.MESHIO[cell]
+    twice = np.concatenate([cells, np.roll(cells[:3], 1, axis=1)])
+    meshio.Mesh(points, [(kind, twice)]).write(tmp_path / "twice.vtu")
+    mesh = read(tmp_path / "twice.vtu")
+    assert mesh.n_global == len(cells) and mesh.total_volume == pytest.approx(1.0)
+    assert mesh.notes[0].startswith("3 cells of ")
+    cells[[1, 2], -1] = cells[[1, 2], 0]
+    meshio.Mesh(points, [(kind, cells)]).write(tmp_path / "broken.vtu")
+    with pytest.raises(InputError, match=r"2 cells of .* have a node twice; mesh it anew"):
+        read(tmp_path / "broken.vtu")
+
+
+def test_cells_that_overlap(tmp_path):
+    cells = [[0, 1, 2, 3], [1, 4, 5, 2], [1, 2, 3, 5]]
+    meshio.Mesh(SQUARE, [("quad", cells)]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(InputError, match=r"more than two cells of .* meet at 1 edge"):
+        read(tmp_path / "mesh.vtu")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_number_that_marks_several_dimensions(tmp_path, cell):
+    import gmsh
+
+    path = write_gmsh(tmp_path / "mesh.msh", cell)
+    gmsh.initialize(interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.open(str(path))
+        model = gmsh.model
+        groups = model.getPhysicalGroups()
+        known = [(model.getPhysicalName(*g), g[0], model.getEntitiesForPhysicalGroup(*g)) for g in groups]
+        model.removePhysicalGroups()
+        for name, dim, entities in known:
+            model.removePhysicalName(name)  # it stays with the number otherwise
+            if name in ("all", "left", "corner"):
+                model.addPhysicalGroup(dim, entities, 1)
+        gmsh.write(str(path))
+    finally:
+        gmsh.finalize()
+    facet, mesh = DIM[cell] - 1, read(path)
+    assert set(mesh.tags["1"]) == {0, facet, DIM[cell]}
+    for region in (1, "1"):
+        physics = Elasticity(mesh, make_problem({"file": "mesh"}, supports=[{"region": region}]))
+        assert physics.held == Elasticity(mesh, make_problem({"file": "mesh"})).held
+        assert any("the group '1' marks cells and facets and" in note for note in physics.notes)
+    forces = [{"region": 1, "total": [1] * DIM[cell]}]
+    physics = Elasticity(mesh, make_problem({"file": "mesh"}, loads=[{"forces": forces}]))
+    assert physics.applied[0].target == f"{'length' if facet == 1 else 'area'} 1"
+
+
+def test_partly_tagged_msh(tmp_path):
+    import gmsh
+
+    path = tmp_path / "mesh.msh"
+    gmsh.initialize(interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.option.setNumber("Mesh.SaveAll", 1)
+        gmsh.model.occ.addBox(0, 0, 0, 1, 1, 1)
+        gmsh.model.occ.synchronize()
+        gmsh.model.addPhysicalGroup(2, [1], name="wall")
+        gmsh.model.mesh.generate(3)
+        for version in (4.0, 4.1):
+            gmsh.option.setNumber("Mesh.MshFileVersion", version)
+            gmsh.write(str(path))
+            mesh = read(path)
+            assert list(mesh.tags) == ["wall"] and mesh.total_volume == pytest.approx(1.0)
+        assert gmsh.model.getPhysicalGroups() == [(2, 1)]  # a program's own model stays as it is
+    finally:
+        gmsh.finalize()
+
+
+@pytest.mark.parametrize("cell", ["triangle", "tetrahedron"])
+@pytest.mark.parametrize("ending", ["unv", "bdf", "inp", "mesh", "xdmf", "med", "vtk"])
+def test_other_formats_give_the_same_body(tmp_path, cell, ending):
+    import gmsh
+
+    path = write_gmsh(tmp_path / "mesh.msh", cell)
+    if ending in ("unv", "bdf", "inp"):
+        gmsh.initialize(interruptible=False)
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.open(str(path))
+        gmsh.write(str(tmp_path / f"mesh.{ending}"))
+        gmsh.finalize()
+    else:
+        data = meshio.read(path)
+        kind = joined.MESHIO[cell]
+        whole = meshio.Mesh(data.points, [(kind, np.concatenate([b.data for b in data.cells if b.type == kind]))])
+        if ending == "mesh":
+            numbers = np.where(whole.points[whole.cells[0].data].mean(axis=1)[:, 0] < 0.5, 1, 2)
+            whole.cell_data = {"medit:ref": [numbers]}
+        whole.write(tmp_path / f"mesh.{ending}")
+    mesh, expected = read(tmp_path / f"mesh.{ending}"), read(path)
+    assert mesh.n_global == expected.n_global and mesh.total_volume == pytest.approx(1.0, rel=1e-6)
+    if ending == "mesh":
+        assert mesh.volumes[mesh.tags["1"][mesh.dim]].sum() == pytest.approx(0.5)
+    if ending == "unv":
+        assert len(mesh.tags["PERMANENT GROUP" if "PERMANENT GROUP" in mesh.tags else "left"])
+
+
+@pytest.mark.parametrize("turned", [[2, 0, 1], [0, 2, 1], None])
+def test_a_flat_mesh_in_any_plane(tmp_path, turned):
+    points, cells = joined.block("quadrilateral", 0.0, 4)
+    points[:, 0] *= 3
+    if turned is None:
+        a, b = np.array([1.0, 1.0, 0.0]) / np.sqrt(2), np.array([-1.0, 1.0, 1.0]) / np.sqrt(3)
+        placed = points[:, :1] * a + points[:, 1:2] * b + np.array([1.0, 2.0, 3.0])
+    else:
+        placed = points[:, turned] + np.eye(3)[turned.index(2)]
+    meshio.Mesh(placed, [("quad", cells)]).write(tmp_path / "mesh.vtu")
+    mesh = read(tmp_path / "mesh.vtu")
+    assert mesh.total_volume == pytest.approx(3.0) and "plane" in mesh.notes[0]
+    x = mesh.domain.geometry.x
+    assert np.all(x[:, 2] == 0)
+    if turned is not None:
+        np.testing.assert_allclose(np.ptp(x[:, :2], axis=0), [3.0, 1.0] if turned[0] == 0 else [1.0, 3.0][::-1])
+
+
+PART = (
+    "*HEADING\n*PART, NAME=P\n*NODE, NSET=SOME\n1, 0, 0\n2, 1, 0\n*NODE\n3, 1, 1\n4, 0, 1\n"
+    "*ELEMENT, TYPE=CPS4, ELSET=E\n1, 1, 2, 3, 4\n*NSET, NSET=SIDE, GENERATE\n1, 4, 3\n"
+    "*SURFACE, NAME=TOP\n1, S3\n*END PART\n"
+)
+
+
+def test_abaqus_sets_of_every_kind(tmp_path):
+    mesh = read(
+        tmp_path / "mesh.inp",
+        "*Node, nset=first\n1, 0., 0., 0.\n2, 1., 0., 0.\n** a remark\n*NODE, NSET=second\n3, 1., 1., 0.\n"
+        "4, 0., 1., 0.\n5, 2., 0., 0.\n6, 2., 1., 0.\n*ELEMENT, TYPE=CPS4R,\nELSET=A\n1, 1, 2,\n3, 4\n"
+        "*ELEMENT, TYPE=CPS4, ELSET=B\n2, 2, 5, 6, 3\n*ELSET, ELSET=both\nA, b\n*ELSET, ELSET=all, GENERATE\n1, 2\n"
+        "*NSET, NSET=nodes, ELSET=B\n"
+        "*NSET, NSET=named\nFIRST, 4\n*SURFACE, NAME=end, TYPE=ELEMENT\nB, S2\n*STEP\n*NSET, NSET=late\n1\n",
+    )
+    assert groups(mesh) == {
+        "A": {2: 1}, "B": {2: 1}, "both": {2: 2}, "all": {2: 2}, "end": {1: 1},
+        "first": {0: 2}, "second": {0: 4}, "nodes": {0: 4}, "named": {0: 3},
+    }  # fmt: skip
+    end = mesh.domain.geometry.x[dmesh.entities_to_geometry(mesh.domain, 1, mesh.tags["end"][1])[0]]
+    assert np.all(end[:, 0] == 2.0)
+
+
+def test_abaqus_instances_are_put_where_they_belong(tmp_path):
+    mesh = read(
+        tmp_path / "mesh.inp",
+        PART + "*ASSEMBLY, NAME=A\n*INSTANCE, NAME=I1, PART=P\n*END INSTANCE\n*INSTANCE, NAME=I2, PART=p\n5., 0., 0.\n"
+        "5., 0., 0., 5., 0., 1., 90.\n*END INSTANCE\n*NSET, NSET=HELD, INSTANCE=I1\n1, 2\n"
+        "*ELSET, ELSET=BOTH\nI1.E, I2.1\n*END ASSEMBLY\n",
+    )
+    low, high = mesh.corners
+    assert low[:2].tolist() == [0.0, 0.0] and np.round(high[:2], 12).tolist() == [5.0, 1.0]  # I2 turned into x < 5
+    assert mesh.total_volume == pytest.approx(2.0)
+    found = groups(mesh)
+    assert found["HELD"] == {0: 2} and found["BOTH"] == {2: 2} and found["E"] == {2: 2} and found["I2.E"] == {2: 1}
+    assert found["TOP"] == {1: 2} and found["I1.SIDE"] == {0: 2} and found["SIDE"] == {0: 4}
+    assert mesh.notes == ("assembled from the instances I1, I2; they are joined where they share nodes only",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("*NODE\n1, 0, 0\n*NGEN\n1, 5\n", r"line 3: \*NGEN is not read; write all nodes and elements out"),
+        ("*NODE, INPUT=nodes.txt\n", r"line 1: \*NODE takes its lines from the file nodes.txt"),
+        ("*NODE\n1, 0, 0\n*ELEMENT, TYPE=CPS4\n1, 1, 2, 3\n", "line 3: an element of type CPS4 has 4 nodes"),
+        (
+            "*NODE\n1, 0, 0\n*ELEMENT, TYPE=CPS3\n1, 1, 2, 3\n",
+            "an element uses the node 2, which the file does not have",
+        ),
+        ("*NODE\n1, 0, 0\n*ELEMENT, TYPE=CAX4\n1, 1, 2, 3, 4\n", "CAX4 are axisymmetric"),
+        ("*NODE\n1, 0, x\n", "line 1: could not convert string to float"),
+        ("*ASSEMBLY\n*INSTANCE, NAME=I, PART=Q\n", "line 2: there is no part Q for the instance I"),
+        ("*NODE\n1, 0, 0\n", "has no triangles, quadrilaterals, tetrahedra or hexahedra"),
+    ],
+)
+def test_abaqus_files_that_are_not_read(tmp_path, text, said):
+    with pytest.raises(InputError, match=said) as error:
+        read(tmp_path / "mesh.inp", text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("part.stl", "is a surface, and morpho needs a mesh of the volume inside"),
+        ("part.STEP", "is a CAD file, not a mesh; mesh its volume first"),
+        ("part.geo", "is a geometry, not a mesh"),
+    ],
+)
+def test_files_that_are_no_meshes(tmp_path, name, said):
+    with pytest.raises(InputError, match=said):
+        read(tmp_path / name, "solid")
+
+
+def test_groups_by_cell_data(tmp_path):
+    data = {"MaterialIds": [np.array([1, 2])], "zone": [np.array([7.0, 0.0])], "E": [np.array([0.5, 0.25])]}
+    meshio.Mesh(SQUARE, [("quad", TWO)], cell_data=data).write(tmp_path / "mesh.vtu")
+    mesh = read(tmp_path / "mesh.vtu")
+    assert groups(mesh) == {"1": {2: 1}, "2": {2: 1}, "zone=7": {2: 1}}
+
+
+# --- loads inside a body ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_load_on_an_interface(tmp_path, cell):
+    part = {"file": str(write_gmsh(tmp_path / "mesh.msh", cell, interface=True))}
+    mesh, value, loads = make_mesh(part), [0.3, -1.0, 0.5][: DIM[cell]], []
+    for i, region in enumerate(("middle", plane("x", 0.5))):
+        loads.append({"name": f"load{i}", "forces": [{"region": region, "total": value}]})
+        loads.append({"name": f"traction{i}", "forces": [{"region": region, "traction": value}]})
+    physics = Elasticity(mesh, make_problem(part, loads=loads))
+    assert physics.complaints == []
+    assert {applied.target.split()[1] for applied in physics.applied} == {"1"}
+    assert all(applied.target.endswith("inside the body") for applied in physics.applied)
+    for load in physics.loads:
+        np.testing.assert_allclose(load, physics.loads[0], atol=1e-12)
+    said = complaints(mesh, loads=[{"forces": [{"region": "middle", "pressure": 1}]}])
+    assert said == [
+        "loads[0].forces[0].region: all facets of tag 'middle' are inside the body, where a pressure has no side; "
+        "give traction"
+    ]
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_engines_agree_on_a_load_inside(dim):
+    part = box([4, 3, 2][:dim], [4.0, 3.0, 2.0][:dim])
+    problem = make_problem(part, loads=[{"forces": [{"region": plane("x", 2), "total": [0.5, -1.0, 0.2][:dim]}]}])
+    found = []
+    with Elasticity(make_mesh(part), problem) as physics:
+        found.append((physics.applied[0].target, physics.solve(np.full(physics.mesh.n, 0.5)).compliance[0]))
+    voxels = VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
+    found.append((voxels.applied[0].target, voxels.solve(np.full(voxels.mesh.n, 0.5), rtol=1e-10).compliance[0]))
+    assert found[0][0] == found[1][0] and found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+
+
+def test_void_that_cuts_a_box_is_seen_by_both_engines_on_any_ranks(mpirun):
+    found, several = cut_off.facts(MPI.COMM_SELF), json.loads(mpirun(3, Path(cut_off.__file__)))
+    assert found == several
+    for dim in (2, 3):
+        for void, said in (("wall", "are free to move along x"), ("bridge", "nothing"), ("diagonal", "free to rotate")):
+            texts = {found[f"{void} {dim} {engine}"] for engine in ("assembled", "voxel")}
+            assert len(texts) == 1 and said in texts.pop()
