@@ -61,7 +61,7 @@ _METHODS = """
 #: name -> its values: a set of words, or a pattern
 _OPTIONS: dict[str, set[str] | re.Pattern[str]] = (
     {name: set(words.split()) for name, words in _CHOICES.items()}
-    | dict.fromkeys(_WITHOUT_VALUE.split(), {""})
+    | {name: {""} for name in _WITHOUT_VALUE.split()}
     | dict.fromkeys(_FLAGS.split(), _FLAG)
     | dict.fromkeys(_SIZES.split(), _NUMBERS)
     | dict.fromkeys(_METHODS.split(), _WORD)
@@ -82,7 +82,7 @@ def complaints(options: Mapping[str, Any]) -> list[str]:
 
 
 def _complaint(name: str, value: Any) -> str | None:
-    base = re.sub(_PREFIX, "", name, count=1)
+    base = re.sub(_PREFIX, "", name, count=1) if len(name) <= 200 else ""
     text = "" if value is None else str(value)
     place, given = f"solver.petsc_options.{name[:60]}", f"got {text[:60]!r}"
     instead = f"the command line takes it, -elasticity_{name[:60]} ..."
