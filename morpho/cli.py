@@ -35,7 +35,8 @@ ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="run the code that a problem file names (objective.value: file.py:function)")
+    bool,
+    typer.Option("--allow-code", help="run the code that a problem file names (objective.value: file.py:function)"),
 ]
 
 
@@ -95,11 +96,11 @@ def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None
     """Validate a problem file without solving, and print what was understood."""
     comm = _start(context)
     problem = _load(comm, file, overrides, allow_code=True)
-    from morpho.describe import describe, without_code, warnings
+    from morpho.describe import describe, without_code
     from morpho.parts import Parts
 
     with Parts(without_code(problem), comm) as parts:
-        for line in [*describe(parts, problem), *warnings(parts)]:
+        for line in describe(parts, problem):
             logging.getLogger("morpho").info(line)
 
 

@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho import gradients
+from morpho import gradients, memory
 from morpho.design.build import Design
 from morpho.fem import engine
 from morpho.fem.assembled import Elasticity
@@ -56,6 +56,7 @@ class Parts:
         """Build them (collective); `solvers` are ranks beside these that only solve."""
         self.problem, self.comm = problem, comm
         raise_together(comm, complaints(problem))
+        raise_together(comm, memory.complaints(problem, comm))
         with ExitStack() as opened:
             rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
@@ -146,7 +147,13 @@ def _block_complaints(problem: Problem) -> list[str]:
     if not registry.uses_blocks(problem.gradient.source) or engine.uses_voxels(problem):
         return []
     said, levels = [], problem.gradient.block.bit_length() - 1
-    if problem.mesh.refine < levels:
+    if problem.mesh.box is not None:
+        why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
+        said.append(
+            f"gradient.source: {problem.gradient.source} works on boxes of equal cells with the voxel engine, which is "
+            f"not in use here ({why}); change that, or take source: exact"
+        )
+    elif problem.mesh.refine < levels:
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
             f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; refine, and take a coarser mesh file"

@@ -71,10 +71,10 @@ def _what(error: Any, location: Location, data: Any) -> str:
     if kind == "missing":
         example = _EXAMPLES.get(str(location[-1])) if len(location) == 1 else None
         return "is missing; it has to be given" + (f", for instance {example}" if example else "")
+    if given is None:
+        return f"is empty; {message if kind == 'value_error' else 'expected ' + _expected(error)}"
     if kind == "value_error":
         return message
-    if given is None:
-        return f"is empty; expected {_expected(error)}"
     if kind in ("literal_error", "union_tag_invalid"):
         return _unknown_name(error, given, context)
     if kind == "union_tag_not_found":
