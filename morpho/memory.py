@@ -14,11 +14,11 @@ from morpho.problem.spec import Problem
 
 PROCESS = 0.27e9  #: bytes of a rank with its libraries
 TORCH = 0.25e9  #: bytes of a rank more where a source imports torch
-VOXEL = {2: 300, 3: 305}  #: bytes per element of the voxel engine with one load case
+VOXEL = {2: 310, 3: 305}  #: bytes per element of the voxel engine with one load case
 CASE = 90  #: bytes per element and further load case
 BLOCKS = 550  #: bytes per element more of a source that works on blocks
 MMA = 100  #: bytes per element more of this optimizer
-MATRIX = {2: 1600, 3: 4000}  #: bytes per unknown of an assembled matrix with its solver
+MATRIX = {2: 2000, 3: 4000}  #: bytes per unknown of an assembled matrix with its solver
 NEIGHBOUR = 12  #: bytes per element and neighbour in a cone filter of the assembled engine
 CELLS = 2**31  #: more of them no rank can number
 
@@ -32,7 +32,7 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
     if engine.uses_voxels(problem):
         total = float(VOXEL[dim] + CASE * (cases - 1)) * n_cells
     else:
-        total = float(MATRIX[dim]) * n_dofs * (1 if problem.solver.degree == 1 else 2) + CASE * cases * n_cells
+        total = float(MATRIX[dim]) * n_dofs + CASE * cases * n_cells
         if problem.design.filter.kind in ("cone", "sensitivity") and problem.design.filter.radius:
             reach = problem.design.filter.radius / cell_size
             within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
