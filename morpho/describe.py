@@ -53,7 +53,7 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.optimizer.kind}")
     needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
     lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
-    return lines + [f"warning: {text}" for text in _slips(problem, mesh.cell_size)]
+    return lines + [f"warning: {text}" for text in _slips(problem, mesh.cell_size, float(np.linalg.norm(high - low)))]
 
 
 def without_code(problem: Problem) -> Problem:
@@ -150,7 +150,7 @@ def _schedule(schedule: float | Continuation) -> str:
     return f"from {schedule.start:g} to {schedule.max:g}, {change} every {schedule.every} iterations"
 
 
-def _slips(problem: Problem, cell_size: float) -> list[str]:
+def _slips(problem: Problem, cell_size: float, diagonal: float) -> list[str]:
     """What can be solved but is hardly meant (local)."""
     said = []
     radius = problem.design.filter.radius
@@ -163,6 +163,11 @@ def _slips(problem: Problem, cell_size: float) -> list[str]:
         said.append(
             f"the filter radius {radius:g} is less than one element ({cell_size:.3g}), so that no filter is in effect; "
             "about two elements are usual"
+        )
+    elif radius > diagonal:
+        said.append(
+            f"the filter radius {radius:g} is larger than the whole part ({diagonal:.3g}), which makes all densities "
+            "nearly equal; about two elements are usual"
         )
     if problem.material.E_min_ratio < STIFFEST_VOID:
         said.append(

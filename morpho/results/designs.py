@@ -108,13 +108,13 @@ def _cells(piece: Path) -> int:
     extent = re.search(r'<Piece [^>]*?Extent="([-\d ]{11,130})"', head)
     if number:
         cells = int(number[1])
-    elif extent and len(ends := [int(end) for end in extent[1].split()]) == 6:
+    elif extent and len(ends := [int(place) for place in extent[1].split()]) == 6:
         cells = int(np.prod([max(high - low, 1) for low, high in zip(ends[::2], ends[1::2], strict=True)], dtype=float))
     else:
         raise InputError(f"{piece}: is damaged (it does not say how many cells it has).")
     if cells > len(content) * _RATIO:
         raise InputError(f"{piece}: is damaged (it says that it has {cells} cells, and cannot hold so many).")
-    data = memoryview(content)[content.index(b"_", begin) + 1 : end]
+    data = memoryview(content)[content.find(b"_", begin) + 1 : end]
     offsets = [int(offset) for offset in re.findall(r'<DataArray [^>]*?offset="(\d{1,18})"', head)]
     if 'compressor="vtkZLibDataCompressor"' not in head or not all(_is_whole(data[offset:]) for offset in offsets):
         raise InputError(f"{piece}: is damaged (its compressed data is not as it was written).")
@@ -123,7 +123,7 @@ def _cells(piece: Path) -> int:
 
 def _is_whole(data: memoryview) -> bool:
     """Whether the compressed blocks of an array have their sizes and checksums; VTK would end the process otherwise."""
-    words = np.frombuffer(data[: len(data) // 8 * 8], "<u8")
+    words = np.frombuffer(data[: len(data) // 8 * 8], np.uint64)
     if len(words) == 0 or (n := int(words[0])) == 0:
         return len(words) > 0
     if n > len(words) - 3 or words[1] > _BLOCK or words[2] > words[1] or words[3 : 3 + n].max() > len(data):
@@ -131,7 +131,7 @@ def _is_whole(data: memoryview) -> bool:
     full, last = int(words[1]), int(words[2])
     sizes = [full] * (n - 1) + [last or full]
     at = 8 * (3 + n)
-    for size, length in zip(sizes, words[3 : 3 + n].tolist(), strict=True):
+    for size, length in zip(sizes, map(int, words[3 : 3 + n]), strict=True):
         unpacking = zlib.decompressobj()
         try:
             found = len(unpacking.decompress(data[at : at + length], size + 1))

@@ -1,7 +1,6 @@
 """What is read back from a run folder is whole, and lies in it."""
 
 import os
-import re
 
 from mpi4py import MPI
 
