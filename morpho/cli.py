@@ -34,6 +34,10 @@ PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; 
 ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="run the code that a problem file names (objective.value: file.py:function)"),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -60,11 +64,12 @@ def solve(
     share_network: Annotated[
         bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
     ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Optimize a problem and write its run folder; of several, the exit status is the worst."""
     comm = _start(context)
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
-    problems = [_load(comm, each, overrides) for each in files]
+    problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
         results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm)]
     else:
@@ -75,11 +80,13 @@ def solve(
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
-def resume(context: typer.Context, folder: RunFolder, overrides: Overrides = None) -> None:
+def resume(
+    context: typer.Context, folder: RunFolder, overrides: Overrides = None, allow_code: AllowCode = False
+) -> None:
     """Go on from the newest checkpoint of a run folder, on any number of ranks."""
     comm = _start(context)
     _check_run_folder(comm, folder)
-    problem = _load(comm, folder / "problem.yaml", overrides)
+    problem = _load(comm, folder / "problem.yaml", overrides, allow_code)
     result = morpho.resume(folder, problem, comm)
     raise typer.Exit(result.status.exit_code)
 
@@ -88,12 +95,12 @@ def resume(context: typer.Context, folder: RunFolder, overrides: Overrides = Non
 def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None) -> None:
     """Validate a problem file without solving, and print what was understood."""
     comm = _start(context)
-    problem = _load(comm, file, overrides)
+    problem = _load(comm, file, overrides, allow_code=True)
+    from morpho.describe import describe, without_code
     from morpho.parts import Parts
-    from morpho.record import describe
 
-    with Parts(problem, comm) as parts:
-        for line in describe(parts):
+    with Parts(without_code(problem), comm) as parts:
+        for line in describe(parts, problem):
             logging.getLogger("morpho").info(line)
 
 
@@ -105,10 +112,11 @@ def bench(
     repeat: Annotated[int, typer.Option(min=1, help="starts: the problem's own, then perturbed ones")] = 1,
     output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Compare gradient sources: wall time, and the exact objective of what each returns."""
     comm = _start(context)
-    problem = _load(comm, file, overrides)
+    problem = _load(comm, file, overrides, allow_code)
     from morpho import bench
     from morpho.gradients import registry
     from morpho.interfaces import Status
@@ -224,10 +232,10 @@ def _terminal() -> logging.Handler:
     return handler
 
 
-def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> Problem:
+def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None, allow_code: bool) -> Problem:
     from morpho.parallel import on_root
 
-    return on_root(comm, lambda: morpho.load_problem(file, overrides or ()))
+    return on_root(comm, lambda: morpho.load_problem(file, overrides or (), allow_code=allow_code))
 
 
 def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:

@@ -12,6 +12,7 @@ from mpi4py import MPI
 
 import numpy as np
 
+from morpho import memory
 from morpho.errors import InputError, MorphoError, SolverError
 from morpho.fem.assembled import Elasticity
 from morpho.fem.voxel.elasticity import VoxelElasticity
@@ -67,6 +68,7 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
             yield parts
         return
     raise_together(comm, complaints(problem))
+    raise_together(comm, memory.complaints(problem, comm))
     solves = comm.rank >= comm.size - count
     own = comm.Split(solves, comm.rank)
     with ExitStack() as stack:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from mpi4py import MPI
@@ -18,8 +20,12 @@ T = TypeVar("T")
 
 
 def physical_memory() -> int:
-    """Bytes of the machine (local)."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of the machine, or the share of them that a container may use (local)."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            physical = min(physical, int(Path(limit).read_text()))
+    return physical
 
 
 def global_sum(comm: MPI.Comm, values: Array) -> float:

@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho import gradients
+from morpho import gradients, memory
 from morpho.design.build import Design
 from morpho.fem import engine
 from morpho.fem.assembled import Elasticity
@@ -56,6 +56,7 @@ class Parts:
         """Build them (collective); `solvers` are ranks beside these that only solve."""
         self.problem, self.comm = problem, comm
         raise_together(comm, complaints(problem))
+        raise_together(comm, memory.complaints(problem, comm))
         with ExitStack() as opened:
             rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
@@ -148,9 +149,13 @@ def _block_complaints(problem: Problem) -> list[str]:
         return []
     said, levels = [], problem.gradient.block.bit_length() - 1
     if problem.mesh.refine < levels:
+        cure = "refine, and take a coarser mesh file"
+        if problem.mesh.box is not None:
+            why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
+            cure = f"refine, and take fewer mesh.box.cells, or use the voxel engine, which needs no refine (not here: {why})"
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
-            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; refine, and take a coarser mesh file"
+            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; {cure}"
         )
     if problem.gradient.source == "onsg" and problem.gradient.onsg.architecture == "conv":
         said.append(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import morpho
+from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
 from morpho.mesh import VoxelMesh
@@ -130,6 +131,9 @@ class Recorder:
         """
         parameters = self.parts.parameters(step.iteration)
         self._progress.show(step, parameters)
+        if step.iteration == 1:
+            for line in displacement_slips(self.parts):
+                log.warning(line)
         if self.folder is None:
             return
         self._history.add(
@@ -285,41 +289,6 @@ def make_grid(parts: Parts) -> Grid | ImageGrid:
     geometry = mesh.domain.geometry
     kind, order = VTK_CELLS[mesh.cell_name]
     return Grid(geometry.x, geometry.dofmap[: mesh.n][:, order], kind, mesh.key, parts.comm)
-
-
-def describe(parts: Parts) -> list[str]:
-    """What was understood of the problem, line by line (collective)."""
-    problem, mesh, physics = parts.problem, parts.mesh, parts.physics
-    low, high = mesh.corners
-    extent = " x ".join(f"{v:g}" for v in (high - low)[: mesh.dim])
-    solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
-    lines = [
-        f"morpho {morpho.__version__}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
-        f"mesh: {mesh.n_global} {mesh.cell_name} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
-        f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
-    ]
-    lines += [f"note: {text}" for text in physics.notes]
-    radius = problem.design.filter.radius
-    if radius is not None:
-        lines.append(
-            f"filter: {problem.design.filter.kind}, radius {radius:g} = {radius / mesh.cell_size:.2f} elements"
-            + (", less than one element: it does nothing" if radius < mesh.cell_size else "")
-        )
-    lines.append(f"state: {physics.n_dofs} unknowns, solver {physics.preset}")
-    for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
-        fixed = "all" if support.components is None else " ".join("xyz"[c] for c in support.components)
-        lines.append(f"supports[{i}]: {count} nodes, components {fixed}, value {support.value}")
-    for applied in physics.applied:
-        lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
-    for i, case in enumerate(problem.loads):
-        total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
-        lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
-    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
-    return lines
-
-
-def _vector(v: Array) -> str:
-    return "(" + ", ".join(f"{c:.6g}" for c in np.where(np.abs(v) < 1e-12 * max(np.abs(v).max(), 1e-300), 0, v)) + ")"
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ from morpho.errors import InputError
 from morpho.gradients.physics import Physics
 from morpho.gradients.two_scale import Tools
 from morpho.interfaces import GradientSource
-from morpho.problem.gradient_spec import GradientSpec
+from morpho.problem.gradient_spec import SOURCES, GradientSpec, source_complaints
 
 Factory = Callable[[Any], GradientSource]
 
@@ -37,6 +36,8 @@ _factories: dict[str, Factory] = {}
 def register(name: str, factory: Factory) -> None:
     """Make `source: name` available; factory(physics) gives the source (local, do it on every rank)."""
     _factories[name] = factory
+    if name not in SOURCES:
+        SOURCES.append(name)
 
 
 def names() -> list[str]:
@@ -57,11 +58,7 @@ def uses_blocks(name: str) -> bool:
 
 def complaints(name: str) -> list[str]:
     """Why there is no source of this name; empty if there is one (local)."""
-    if name in names():
-        return []
-    close = difflib.get_close_matches(name, names(), n=1)
-    cure = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names())}, or register your own"
-    return [f"gradient.source: there is no source {name!r}; {cure}"]
+    return source_complaints(name, names())
 
 
 def create(name: str, physics: Physics, tools: Tools | None = None) -> GradientSource:

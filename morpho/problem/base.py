@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from morpho.problem.numbers import why_no_number, why_out_of_range
 
 
 class Spec(BaseModel):
@@ -29,8 +32,26 @@ class OneOf(Spec):
         return self
 
 
-Vector = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
-Positive = Annotated[float, Field(gt=0)]
+def _no_text(value: Any) -> Any:
+    """Text and truth values are no numbers, whatever Python makes of them."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("no_number", "a number is expected")
+    if isinstance(value, str):
+        raise PydanticCustomError("no_number", "{why}", {"why": why_no_number(value)})
+    return value
+
+
+def _in_range(value: float) -> float:
+    if why := why_out_of_range(value):
+        raise PydanticCustomError("out_of_range", "{why}", {"why": why})
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_text), AfterValidator(_in_range)]
+Whole = Annotated[int, BeforeValidator(_no_text), Field(le=2**31 - 1)]
+Positive = Annotated[Number, Field(gt=0)]
+Count = Annotated[Whole, Field(ge=1)]
+Vector = Annotated[tuple[Number, ...], Field(min_length=2, max_length=3)]
 
 
 class Continuation(Spec):
@@ -38,9 +59,9 @@ class Continuation(Spec):
 
     start: Positive = Field(description="value at the first iteration")
     max: Positive = Field(description="final value")
-    every: int = Field(ge=1, description="iterations between changes")
-    factor: float | None = Field(None, gt=1, description="multiply by this at each change")
-    step: float | None = Field(None, gt=0, description="add this at each change")
+    every: Count = Field(description="iterations between changes")
+    factor: Number | None = Field(None, gt=1, description="multiply by this at each change")
+    step: Number | None = Field(None, gt=0, description="add this at each change")
 
     @model_validator(mode="after")
     def _consistent(self) -> Continuation:

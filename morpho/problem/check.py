@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
 from morpho.problem.regions import Region
-from morpho.problem.spec import Problem, VolumeConstraint
+from morpho.problem.spec import BoxMesh, Problem, VolumeConstraint
+
+FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow for 1e-6 of it
+BEYOND = 10**10  #: cells; memory is the first concern of so many
+WIDEST = 1e8  #: radius of a filter relative to the whole box
+LEAST = 1e-3  #: cells that a volume fraction should make up
+FARTHEST = 1e9  #: distance from zero in edges of a cell
 
 
 def regions(problem: Problem) -> Iterator[tuple[str, Region]]:
@@ -104,6 +111,40 @@ def check_consistency(problem: Problem) -> list[str]:
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
-    if problem.mesh.dimension is not None:
-        said += check_dimension(problem, problem.mesh.dimension)
+    if problem.mesh.box is not None:
+        said += _check_box(problem, problem.mesh.box) + check_dimension(problem, len(problem.mesh.box.size))
+    return said
+
+
+def _check_box(problem: Problem, box: BoxMesh) -> list[str]:
+    """Complaints about lengths that do not go together (local)."""
+    said = []
+    diagonal = math.hypot(*box.size)
+    edges = [length / (n * 2**problem.mesh.refine) for length, n in zip(box.size, box.cells, strict=True)]
+    shown = " x ".join(f"{edge:.3g}" for edge in edges)
+    cells = math.prod(box.cells) * 2 ** (problem.mesh.refine * len(box.size))
+    if min(edges) < FLATTEST * diagonal and cells < BEYOND:
+        said.append(
+            f"mesh.box: cells of {shown} in a box with a diagonal of {diagonal:.3g}; an edge should be at least "
+            f"{FLATTEST:g} of it, so that planes and points can be told apart"
+        )
+    if box.origin is not None and max(map(abs, box.origin)) > FARTHEST * min(edges):
+        said.append(
+            f"mesh.box.origin: got {list(box.origin)}, so far from zero that cells of {shown} lose their digits; "
+            "bring it nearer"
+        )
+    radius = problem.design.filter.radius
+    if radius is not None and radius > WIDEST * diagonal:
+        said.append(
+            f"design.filter.radius: got {radius:g} in a box with a diagonal of {diagonal:.3g}, which makes all "
+            f"densities equal; about two cells ({2 * math.prod(edges) ** (1 / len(edges)):.3g}) are usual"
+        )
+    for i, constraint in enumerate(problem.constraints):
+        if not isinstance(constraint, VolumeConstraint) or constraint.region is not None:
+            continue
+        if constraint.volume_fraction * cells < LEAST:
+            said.append(
+                f"constraints[{i}].volume_fraction: got {constraint.volume_fraction:g}, next to nothing of {cells} "
+                "cells; a structure takes more"
+            )
     return said

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from morpho.problem.base import OneOf, Positive, Spec, Vector
+from morpho.problem.base import Number, OneOf, Positive, Spec, Vector
 
 Axis = Literal["x", "y", "z"]
 Points = NDArray[np.float64]
@@ -24,7 +24,7 @@ class Plane(Spec):
     """The plane (2-D: line) where one coordinate has a given value."""
 
     axis: Axis
-    at: float
+    at: Number
 
     def contains(self, points: Points, tolerance: float) -> Mask:
         return self.distance(points) <= tolerance
@@ -75,7 +75,7 @@ class Cylinder(Spec):
     center: Vector = Field(description="a point on the axis of the cylinder")
     radius: Positive
     axis: Axis = "z"
-    between: tuple[float, float] | None = Field(None, description="range along the axis")
+    between: tuple[Number, Number] | None = Field(None, description="range along the axis")
 
     def contains(self, points: Points, tolerance: float) -> Mask:
         d = points - _padded(self.center)

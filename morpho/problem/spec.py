@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, PositiveInt, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector, value_at
+from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.regions import Axis, Region
 
+NAME_BYTES = 200  #: of a name, which is also that of a folder
 MOVE_LIMIT = 0.2
 GENTLE = 8.0  #: sharpness of a projection up to which the move limit stands
 
@@ -25,7 +26,7 @@ class BoxMesh(Spec):
     """A box of equal cells; triangles and tetrahedra cut each box cell in 2 and 6."""
 
     size: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3, description="edge lengths")]
-    cells: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3, description="cells per edge")]
+    cells: Annotated[tuple[Count, ...], Field(min_length=2, max_length=3, description="cells per edge")]
     origin: Vector | None = Field(None, description="lowest corner, default 0")
     cell: CellName | None = Field(None, description="default: quadrilateral in 2-D, hexahedron in 3-D")
 
@@ -50,7 +51,7 @@ class Mesh(OneOf):
 
     box: BoxMesh | None = None
     file: str | None = Field(None, description="path relative to the problem file")
-    refine: int = Field(0, ge=0, le=6, description="uniform refinements; each keeps the parent of every cell")
+    refine: Whole = Field(0, ge=0, le=6, description="uniform refinements; each keeps the parent of every cell")
 
     @classmethod
     def alternatives(cls) -> tuple[str, ...]:
@@ -66,21 +67,39 @@ class Material(Spec):
     """Isotropic linear elasticity and its interpolation between void and solid."""
 
     E: Positive = Field(1.0, description="Young's modulus of the solid")
-    nu: float = Field(0.3, gt=-1, lt=0.5, description="Poisson's ratio")
+    nu: Number = Field(0.3, gt=-1, lt=0.5, description="Poisson's ratio")
     plane: Literal["stress", "strain"] = Field("stress", description="2-D only")
     interpolation: Literal["simp", "ramp"] = "simp"
     penalty: Schedule = Field(3.0, description="SIMP exponent p, or RAMP q; a number or a continuation")
-    E_min_ratio: float = Field(1e-9, gt=0, lt=1, description="stiffness of void relative to solid")
+    E_min_ratio: Number = Field(1e-9, gt=0, lt=1, description="stiffness of void relative to solid")
 
 
 class Support(Spec):
     """Displacement components held at the nodes of a region."""
 
     region: Region
-    fix: Literal["all"] | Axis | Annotated[tuple[Axis, ...], Field(min_length=1)] = Field(
-        "all", description="components: all, x, or [x, y]"
-    )
-    value: float | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
+    fix: Literal["all"] | Axis | tuple[Axis, ...] = Field("all", description="components: all, x, or [x, y]")
+    value: Number | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
+
+    @field_validator("fix", mode="before")
+    @classmethod
+    def _axes(cls, value: Any) -> Any:
+        axes = value if isinstance(value, list | tuple) else [value]
+        if value in ("all", "x", "y", "z"):
+            return value
+        if not isinstance(value, str) and axes and all(axis in ("x", "y", "z") for axis in axes):
+            if len(set(axes)) < len(axes):
+                raise ValueError(f"got [{', '.join(axes)}]; name every component once")
+            return tuple(axes)
+        if isinstance(value, str) and re.fullmatch("[xyzXYZ][xyzXYZ, ]*", value):
+            letters = dict.fromkeys(re.findall("[xyz]", value.lower()))
+            cure = f"write [{', '.join(letters)}]" if len(letters) > 1 else f"write {next(iter(letters))}"
+        else:
+            cure = "expected all, x, y, z, or a list such as [x, y]"
+        if value is None:
+            raise ValueError(cure)
+        given = repr(value) if isinstance(value, str) else str(value).replace("'", "")
+        raise ValueError(f"got {given[:80]}; {cure}")
 
     @property
     def components(self) -> tuple[int, ...] | None:
@@ -96,7 +115,7 @@ class Force(OneOf):
     region: Region | None = Field(None, description="where; not for body")
     total: Vector | None = Field(None, description="total force")
     traction: Vector | None = Field(None, description="force per area (2-D: per length)")
-    pressure: float | None = Field(None, description="pressure on the facets, positive into the material")
+    pressure: Number | None = Field(None, description="pressure on the facets, positive into the material")
     line: Vector | None = Field(None, description="force per length of the edges of the region (3-D)")
     point: Vector | None = Field(None, description="force at each vertex of the region")
     body: Vector | None = Field(None, description="force per volume, everywhere")
@@ -123,7 +142,7 @@ class Force(OneOf):
 class LoadCase(Spec):
     """Forces that act together; the objective is the weighted sum over the cases."""
 
-    name: str = Field("load", min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field("load", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
     weight: Positive = 1.0
     forces: tuple[Force, ...] = Field((), description="may be empty where supports prescribe displacements")
 
@@ -158,7 +177,7 @@ class VolumeConstraint(Spec):
     """Volume fraction of the design at most `volume_fraction`, everywhere or in a region."""
 
     kind: Literal["volume"] = "volume"
-    volume_fraction: float = Field(gt=0, le=1, validation_alias=AliasChoices("volume_fraction", "volfrac"))
+    volume_fraction: Number = Field(gt=0, le=1, validation_alias=AliasChoices("volume_fraction", "volfrac"))
     region: Region | None = None
 
 
@@ -189,7 +208,7 @@ class Filter(Spec):
 class Projection(Spec):
     """Smoothed Heaviside projection of the filtered density (Wang, Lazarov, Sigmund 2011)."""
 
-    eta: float = Field(0.5, gt=0, lt=1, description="threshold")
+    eta: Number = Field(0.5, gt=0, lt=1, description="threshold")
     beta: Schedule = Field(description="sharpness; a number or a continuation")
 
 
@@ -206,11 +225,11 @@ class Design(Spec):
     filter: Filter = Field(default_factory=lambda: Filter(kind="none"))
     projection: Projection | None = None
     passive: Passive = Passive()
-    initial: float | None = Field(
+    initial: Number | None = Field(
         None, gt=0, le=1, description="initial density of the designed cells; default: meets the volume"
     )
-    perturbation: float = Field(0.0, ge=0, le=1, description="relative random change of the initial density, per cell")
-    seed: int = Field(0, ge=0, description="of the perturbation")
+    perturbation: Number = Field(0.0, ge=0, le=1, description="relative random change of the initial density, per cell")
+    seed: Whole = Field(0, ge=0, description="of the perturbation")
 
 
 class OptimizerSpec(Spec):
@@ -224,16 +243,16 @@ class OptimizerSpec(Spec):
     kind: Literal["auto", "oc", "mma"] = Field(
         "auto", description="auto: oc for compliance with one volume constraint and no self weight, else mma"
     )
-    move_limit: float | None = Field(
+    move_limit: Number | None = Field(
         None,
         gt=0,
         le=1,
         description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
     )
-    max_iterations: PositiveInt = 200
-    tolerance: float = Field(0.01, ge=0, description="largest change of a design variable")
-    objective_tolerance: float = Field(5e-4, ge=0)
-    window: int = Field(10, ge=2)
+    max_iterations: Count = 200
+    tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
+    objective_tolerance: Number = Field(5e-4, ge=0)
+    window: Whole = Field(10, ge=2)
 
 
 class SolverSpec(Spec):
@@ -242,12 +261,12 @@ class SolverSpec(Spec):
     preset: Literal["auto", "direct", "multigrid", "hypre"] = Field(
         "auto", description="auto: direct below a size, then conjugate gradients with algebraic multigrid"
     )
-    rtol: float = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
-    max_iterations: PositiveInt = 2000
+    rtol: Number = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
+    max_iterations: Count = 2000
     stop: Literal["residual", "sensitivity"] = Field(
         "residual", description="sensitivity (voxel engine): also stop once the derivatives no longer change"
     )
-    sensitivity_rtol: float = Field(
+    sensitivity_rtol: Number = Field(
         1e-3, gt=0, lt=1, description="relative change of the derivatives over four iterations"
     )
     degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
@@ -266,16 +285,16 @@ class SolverSpec(Spec):
 class Output(Spec):
     """What is written to the run folder, and how often."""
 
-    every: PositiveInt = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
-    first: int = Field(10, ge=0, description="write every one of the first so many iterations")
-    checkpoint_every: PositiveInt = Field(10, description="iterations between checkpoints")
+    every: Count = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
+    first: Whole = Field(10, ge=0, description="write every one of the first so many iterations")
+    checkpoint_every: Count = Field(10, description="iterations between checkpoints")
     checkpoint_minutes: Positive = Field(10.0, description="and at the latest after so many minutes")
 
 
 class Problem(Spec):
     """A whole topology optimization problem, frozen."""
 
-    name: str = Field("problem", min_length=1, pattern=r"^[\w.-]+$")
+    name: str = Field("problem", description="also that of the run folder: letters, digits, _ - .")
     mesh: Mesh
     engine: Literal["auto", "voxel", "assembled"] = Field(
         "auto", description="state equation: matrix-free on boxes of equal cells, or an assembled matrix on any mesh"
@@ -290,6 +309,16 @@ class Problem(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     solver: SolverSpec = SolverSpec()
     output: Output = Output()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*", value) or len(value) > 100 or len(value.encode()) > NAME_BYTES:
+            raise ValueError(
+                f"got {value[:100]!r}; a name has letters, digits, _, - and . only, at most 100 of them, begins with "
+                "a letter, a digit or _, and is no path (the folder is chosen with --output)"
+            )
+        return value
 
     @property
     def weighs(self) -> bool:

@@ -10,8 +10,9 @@ import pyvista
 from PIL import Image
 
 from morpho.errors import InputError
+from morpho.results.designs import Design, load_design
 from morpho.results.image import with_mirror_image
-from morpho.results.surface import Design, is_planar, load_design, part_surface, skin
+from morpho.results.surface import is_planar, part_surface, skin
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
 

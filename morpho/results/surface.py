@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,12 @@ from numpy.typing import NDArray
 
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
+from morpho.results.designs import Design, load_design
 from morpho.results.image import solid_surface
-
-Design = pyvista.UnstructuredGrid | pyvista.ImageData
 
 _PLANAR_CELLS = {5, 9}
 _CLEARANCE = 0.01  #: least distance between the density of a point and the level
 _SUFFIXES = (".stl", ".ply")
-
-
-def load_design(run_dir: Path, step: int = -1) -> Design:
-    """The whole design of one written step (-1: the last) with the points of all pieces merged; local.
-
-    An image where the cells are a box of equal ones. Raises InputError if the run folder has no such step.
-    """
-    index = Path(run_dir) / "design.pvd"
-    if not index.is_file():
-        raise InputError(f"{index}: no such file; give the folder of a run that has written a design.")
-    steps = re.findall(r'file="([^"]+)"', index.read_text(encoding="utf-8"))
-    if not -len(steps) <= step < len(steps):
-        raise InputError(f"{index}: got step {step}, the run has {len(steps)} written steps.")
-    path = index.parent / steps[step]
-    needed = [path] if not path.is_file() else _pieces(path)
-    missing = [str(piece) for piece in needed if not piece.is_file()]
-    if missing:
-        raise InputError(f"{index}: missing files of the design: {', '.join(missing)}.")
-    design = pyvista.read(path)
-    if isinstance(design, pyvista.ImageData):
-        return design
-    return design.clean(tolerance=0.0, produce_merge_map=False, average_point_data=False)
 
 
 def export_stl(run_dir: Path, output: Path, level: float = 0.5, smooth: bool = True) -> dict[str, Any]:
@@ -102,11 +78,6 @@ def is_planar(design: Design) -> bool:
     if isinstance(design, pyvista.ImageData):
         return bool(design.dimensions[2] == 1)
     return set(np.unique(design.celltypes)) <= _PLANAR_CELLS
-
-
-def _pieces(path: Path) -> list[Path]:
-    names = re.findall(r'<Piece [^>]*Source="([^"]+)"', path.read_text(encoding="utf-8"))
-    return [path.parent / name for name in names]
 
 
 def _clipped(design: pyvista.UnstructuredGrid, excess: Array) -> pyvista.PolyData:

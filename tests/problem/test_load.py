@@ -119,20 +119,19 @@ def test_wrong_entries_do_not_count_as_missing_ones(tmp_path: Path) -> None:
     [
         ("", "an empty file"),
         ("- 1\n- 2\n", "a list"),
-        ("solid\n", "a str"),
+        ("solid\n", "a single value"),
         ("mesh: {box: {size: [1, 2}\n", ":1: is not YAML"),
         ("mesh:\n\tbox: 1\n", ":2: is not YAML"),
         ("mesh: 1\n---\nmesh: 2\n", "another document"),
-        (MBB + "name: !!python/object:os.system ls\n", "could not determine a constructor"),
-        (MBB + "? [1, 2]\n: 3\n", "unhashable key"),
-        (MBB.replace("1.5", "{{radius}}"), "unhashable key"),
-        (MBB + "name: 2024-13-01\n", "month must be in 1..12"),
-        (MBB + "1: 2\n", "keys should be strings"),
+        (MBB + "name: !!python/object:os.system ls\n", "the tag '!!python/object:os.system' means nothing"),
+        (MBB + "? [1, 2]\n: 3\n", "a list stands where a key is expected"),
+        (MBB.replace("1.5", "{{radius}}"), "a mapping stands where a key is expected"),
+        (MBB + "material: {E: 2024-13-01}\n", "a date, where a number is expected"),
+        (MBB + "1: 2\n", "1: unknown key"),
     ],
 )
 def test_what_is_not_a_problem(tmp_path: Path, text: str, fragment: str) -> None:
-    (said,) = complaints(tmp_path, text)
-    assert fragment in said
+    assert fragment in complaints(tmp_path, text)[0]
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -148,7 +147,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_key_given_twice(tmp_path: Path) -> None:
     text = MBB + "mesh: {file: other.msh}\n"
     (said,) = complaints(tmp_path, text)
-    assert said == f"file.yaml:{line_of(text, 'other.msh')}: is not YAML: the key 'mesh' is given twice"
+    assert said == f"file.yaml:{line_of(text, 'other.msh')}: the key 'mesh' is given twice"
     (said,) = complaints(tmp_path, MBB.replace("radius: 1.5", "radius: 1.5, radius: 2"))
     assert "'radius' is given twice" in said
 
@@ -191,7 +190,7 @@ def test_overrides(tmp_path: Path) -> None:
         ("loads.tip.weight=2", "there is no 'tip'"),
         ("name.first=2", "there is no 'first'"),
         ("mesh.box.cells=[1,", "the value is not YAML"),
-        ("name=2024-13-01", "the value is not YAML"),
+        ("material.E=2024-13-01", "a date, where a number is expected"),
         ("design.filter.radius=.nan", "design.filter.radius: got nan"),
     ],
 )
@@ -204,7 +203,7 @@ RICH = """
 material: {penalty: {start: 1, max: 3, every: 10, step: 0.5}, E_min_ratio: 1e-6, interpolation: ramp}
 optimizer: {kind: mma, move_limit: 0.1}
 objective: {kind: volume}
-solver: {petsc_options: {ksp_monitor: null, ksp_rtol: 1.0e-3, ksp_max_it: 5, flag: true, text: '1'}}
+solver: {petsc_options: {ksp_monitor: null, ksp_rtol: 1.0e-3, ksp_max_it: 5, ksp_lag_norm: true, ksp_min_it: '1'}}
 """
 
 
@@ -230,7 +229,7 @@ def test_volfrac_is_volume_fraction(tmp_path: Path) -> None:
 def test_mesh_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meshes").mkdir()
     (tmp_path / "problems").mkdir()
-    (tmp_path / "meshes" / "plate.msh").touch()
+    (tmp_path / "meshes" / "plate.msh").write_text("$MeshFormat")
     text = MBB.replace("{box: {size: [12, 4], cells: [12, 4]}}", "{file: ../meshes/plate.msh}")
     (tmp_path / "problems" / "plate.yaml").write_text(text)
     monkeypatch.chdir("/")
@@ -239,7 +238,7 @@ def test_mesh_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "copy.yaml").write_text(dump_problem(problem))
     assert load_problem(tmp_path / "copy.yaml") == problem
     (said,) = complaints(tmp_path / "problems", text.replace("plate.msh", "plat.msh"))
-    assert said.startswith("file.yaml: mesh.file: there is no file")
+    assert said.startswith("file.yaml:2: mesh.file: there is no file")
     assert said.endswith(f"the path is relative to {tmp_path / 'problems'}")
 
 

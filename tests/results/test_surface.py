@@ -8,7 +8,8 @@ import pyvista
 from results_boxes import SPACING, box, centres, image_box, run_script
 
 from morpho.errors import InputError, StorageError
-from morpho.results.surface import export_stl, load_design
+from morpho.results.designs import load_design
+from morpho.results.surface import export_stl
 from morpho.results.vtk import VtkSeries
 
 RADIUS = 0.35

@@ -1,0 +1,194 @@
+"""What was understood of a problem, in lines to read before a run, and what looks like a slip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import morpho
+from morpho.design.build import Design
+from morpho.interfaces import Array
+from morpho.memory import available, expected, gigabytes
+from morpho.mesh import Mesh
+from morpho.parts import Parts
+from morpho.problem import Problem
+from morpho.problem.base import Continuation
+from morpho.problem.spec import ComplianceConstraint, Constraint
+
+GROUPS = 30  #: that are listed at most
+STIFFEST_VOID = 1e-12  #: below it a solve loses its digits
+LARGE, TINY = 0.1, 1e-6  #: displacements relative to the size of the part that look like a slip of units
+_ENTITIES = {2: ("points", "edges", "cells"), 3: ("points", "edges", "facets", "cells")}
+
+
+def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
+    """What was understood, line by line, and warnings (collective).
+
+    Args:
+        stated: the problem as its file says it, where the parts are those of another one.
+    """
+    problem, mesh, physics = stated or parts.problem, parts.mesh, parts.physics
+    low, high = (corner[: mesh.dim] for corner in mesh.corners)
+    extent = " x ".join(f"{v:g}" for v in high - low)
+    solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
+    lines = [
+        f"morpho {morpho.__version__}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
+        f"mesh: {mesh.n_global} {mesh.cell_name} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
+        f"bounds: {_vector(low)} to {_vector(high)}, {'area' if mesh.dim == 2 else 'volume'} {mesh.total_volume:.6g}",
+        *_groups(parts),
+        _material(problem, mesh.dim),
+        f"objective: {_objective(problem)}",
+        *(f"constraints[{i}]: {_constraint(c)}" for i, c in enumerate(problem.constraints)),
+        f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
+        _filter(problem, mesh.cell_size),
+        _projection(problem),
+        f"state: {physics.n_dofs} unknowns, solver {physics.preset}",
+        *(f"note: {text}" for text in physics.notes),
+    ]
+    for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
+        fixed = "all" if support.components is None else " ".join("xyz"[c] for c in support.components)
+        lines.append(f"supports[{i}]: {count} nodes, components {fixed}, value {support.value}")
+    for applied in physics.applied:
+        lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
+    for i, case in enumerate(problem.loads):
+        total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
+        lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
+    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
+    needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
+    lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
+    slips = _slips(problem, mesh.cell_size, float(np.linalg.norm(high - low))) + _coarseness(parts.design)
+    return lines + [f"warning: {text}" for text in slips]
+
+
+def without_code(problem: Problem) -> Problem:
+    """The problem with a black box of morpho's own in place of the code that its file names (local)."""
+    if problem.objective.function is None:
+        return problem
+    return problem.model_copy(update={"objective": problem.objective.model_copy(update={"value": "thresholded"})})
+
+
+def displacement_slips(parts: Parts) -> list[str]:
+    """What the displacements of the last solve say of the units (collective).
+
+    A problem whose modulus and forces are at most 1 has none.
+    """
+    mesh, physics = parts.mesh, parts.physics
+    largest = max(float(np.abs(physics.vertex_displacement(i)).max(initial=0)) for i in range(len(physics.cases)))
+    largest = max(mesh.comm.allgather(largest))
+    low, high = mesh.corners
+    size = float(np.linalg.norm(high - low))
+    normalised = parts.problem.material.E == 1 and all(np.abs(a.total).max() <= 1 + 1e-9 for a in physics.applied)
+    moves = f"in the first design the part moves by up to {largest:.3g}, {largest / size:.2g} times its size"
+    check = "check the units of lengths, loads and material.E"
+    if largest > LARGE * size and not normalised:
+        return [f"warning: {moves}, while displacements are taken as small; {check}"]
+    if 0 < largest < TINY * size:
+        return [f"warning: {moves}, which is very little; {check}"]
+    return []
+
+
+def _groups(parts: Parts) -> list[str]:
+    """Every named group of a mesh file, with the entities it marks (collective)."""
+    mesh = parts.mesh
+    if not isinstance(mesh, Mesh):
+        return []
+    topology = mesh.domain.topology
+    counts: dict[str, list[str]] = {name: [f"{len(at)} points"] for name, at in mesh.points.items()}
+    for name, by_dimension in sorted(mesh.tags.items()):
+        for dim, entities in sorted(by_dimension.items()):
+            topology.create_entities(dim)
+            owned = int(np.count_nonzero(entities < topology.index_map(dim).size_local))
+            count = mesh.comm.allreduce(owned)
+            counts.setdefault(name, []).append(f"{count} {_ENTITIES[mesh.dim][dim]}")
+    lines = [f"group {name}: {', '.join(counts[name])}" for name in sorted(counts)]
+    return lines if len(lines) <= GROUPS else [*lines[:GROUPS], f"and {len(lines) - GROUPS} more groups"]
+
+
+def _material(problem: Problem, dim: int) -> str:
+    material = problem.material
+    plane = f", plane {material.plane}" if dim == 2 else ""
+    return (
+        f"material: E {material.E:g}, nu {material.nu:g}{plane}, {material.interpolation} with penalty "
+        f"{_schedule(material.penalty)}, void {material.E_min_ratio:g} of E"
+    )
+
+
+def _objective(problem: Problem) -> str:
+    if problem.objective.function is not None:
+        path, name = problem.objective.function
+        return f"black box, {name} in {path}, which runs with --allow-code only"
+    if problem.objective.kind == "black_box":
+        return "black box, compliance of the 0/1 design of equal volume"
+    if problem.objective.kind == "volume":
+        return "least volume"
+    many = len(problem.loads) > 1
+    return "least compliance" + (f", weighted sum of {len(problem.loads)} load cases" if many else "")
+
+
+def _constraint(constraint: Constraint) -> str:
+    if isinstance(constraint, ComplianceConstraint):
+        return f"compliance {f'of case {constraint.case} ' if constraint.case else ''}at most {constraint.max:g}"
+    where = f" in {constraint.region}" if constraint.region is not None else ""
+    return f"volume fraction{where} at most {constraint.volume_fraction:g}"
+
+
+def _filter(problem: Problem, cell_size: float) -> str:
+    radius, kind = problem.design.filter.radius, problem.design.filter.kind
+    if radius is None:
+        return "filter: none"
+    nothing = ", less than one element: it does nothing" if radius < cell_size else ""
+    return f"filter: {kind}, radius {radius:g} = {radius / cell_size:.2f} elements{nothing}"
+
+
+def _projection(problem: Problem) -> str:
+    projection = problem.design.projection
+    if projection is None:
+        return "projection: none"
+    return f"projection: eta {projection.eta:g}, beta {_schedule(projection.beta)}"
+
+
+def _schedule(schedule: float | Continuation) -> str:
+    if not isinstance(schedule, Continuation):
+        return f"{schedule:g}"
+    change = f"times {schedule.factor:g}" if schedule.factor is not None else f"plus {schedule.step:g}"
+    return f"from {schedule.start:g} to {schedule.max:g}, {change} every {schedule.every} iterations"
+
+
+def _slips(problem: Problem, cell_size: float, diagonal: float) -> list[str]:
+    """What can be solved but is hardly meant (local)."""
+    said = []
+    radius = problem.design.filter.radius
+    if radius is None:
+        said.append(
+            "there is no filter, so the design can become a checkerboard, which is not as stiff as it is computed; "
+            f"set design.filter, for instance {{kind: cone, radius: {2 * cell_size:.3g}}} (two elements)"
+        )
+    elif radius < cell_size:
+        said.append(
+            f"the filter radius {radius:g} is less than one element ({cell_size:.3g}), so that no filter is in effect; "
+            "about two elements are usual"
+        )
+    elif radius > diagonal:
+        said.append(
+            f"the filter radius {radius:g} is larger than the whole part ({diagonal:.3g}), which makes all densities "
+            "nearly equal; about two elements are usual"
+        )
+    if problem.material.E_min_ratio < STIFFEST_VOID:
+        said.append(
+            f"material.E_min_ratio {problem.material.E_min_ratio:g} is below {STIFFEST_VOID:g}: the solves lose their "
+            "digits where void meets solid; 1e-9 is usual"
+        )
+    return said
+
+
+def _coarseness(design: Design) -> list[str]:
+    """Where a Helmholtz filter is wider than asked for (local)."""
+    if not design.too_coarse:
+        return []
+    where = "" if design.too_coarse > 0.999 else f" in {design.too_coarse:.2g} of the volume"
+    return [
+        f"the mesh is too coarse for the filter radius{where}: cells longer than radius / 1.7 smooth more than that"
+    ]
+
+
+def _vector(v: Array) -> str:
+    return "(" + ", ".join(f"{c:.6g}" for c in np.where(np.abs(v) < 1e-12 * max(np.abs(v).max(), 1e-300), 0, v)) + ")"

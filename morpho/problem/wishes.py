@@ -1,0 +1,52 @@
+"""Words that people look for in problem files, and what morpho has instead, or that it has no such thing."""
+
+from __future__ import annotations
+
+import re
+
+_LINEAR = "morpho computes small displacements of linear elastic bodies at rest"
+
+#: pattern of a word -> what to say of it
+_WISHES = {
+    r"moment|torque|couple": "morpho has no moments; apply two opposite forces (`total` on two regions) instead",
+    r"min(imum)?_?(member_?)?(size|thickness|width|length)|length_?scale|member_?size": (
+        "the length scale is set by design.filter.radius (members become about as thick as its diameter), with "
+        "design.projection for sharp edges"
+    ),
+    r"max(imum)?_?(member_?)?(size|thickness|width)": "morpho has no largest member size",
+    r"symmetr|mirror": (
+        "morpho has no symmetry condition; model the half, hold what moves through the plane of symmetry "
+        "(fix: x on that plane), and draw the whole with `morpho report --symmetric`"
+    ),
+    r"overhang|print|additive|self_?support|build_?direction|am_": "morpho has no overhang or printing constraint",
+    r"extru|cast|draft|mold|mould|draw_?direction|milling|pattern|periodic|cyclic": (
+        "morpho has no manufacturing constraint of this kind"
+    ),
+    r"stress|von_?mises|yield|strength|fatigue|safety": "morpho has no stress constraint or objective",
+    r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
+    r"heat|therm|temperature|conduct|fluid|flow|physics|magnet|electric|acoustic": f"{_LINEAR}, and no other physics",
+    r"mechanism|gripper|input_?spring|output_?(port|displacement|region|spring)|inverter": (
+        "morpho has no compliant mechanisms"
+    ),
+    r"displacement|deflection": (
+        "morpho has no displacement constraint or objective; limit the compliance of a load case instead, and "
+        "prescribe displacements with supports.value"
+    ),
+    r"spring|elastic_?support|foundation|bedding": "morpho has no springs; supports hold, or prescribe a displacement",
+    r"contact|friction|plastic|nonlinear|non_?linear|large_|hyper|creep": _LINEAR,
+    r"ortho|aniso|lamin|fib(er|re)|composite|materials|multi_?material|layer": "morpho has one isotropic material",
+    r"^(rho|density|mass|weight)$|mass_?(fraction|density)|massfrac": (
+        "morpho counts volume, which is mass divided by density; for weight as a load give `self_weight`, "
+        "a force per volume"
+    ),
+    r"gravity|acceleration": "give `self_weight: [0, -...]`, a force per volume, among the forces of a load case",
+    r"thickness": "a 2-D mesh has thickness 1; scale E or the loads",
+    r"unit": "numbers have no units; use consistent ones",
+    r"multi_?load|robust|uncertain|worst": "the objective is the weighted sum over the load cases (loads[].weight)",
+    r"level_?set|beso|eso$": "morpho designs by densities",
+}
+
+
+def about(word: str) -> str | None:
+    """What to say of a key or a name that a problem file does not know, if it is one that people look for."""
+    return next((text for pattern, text in _WISHES.items() if re.search(pattern, word.lower())), None)
