@@ -17,7 +17,6 @@ from morpho.problem.spec import ComplianceConstraint, Constraint
 GROUPS = 30  #: that are listed at most
 STIFFEST_VOID = 1e-12  #: below it a solve loses its digits
 LARGE, TINY = 0.1, 1e-6  #: displacements relative to the size of the part that look like a slip of units
-_ENTITIES = {2: ("points", "edges", "cells"), 3: ("points", "edges", "facets", "cells")}
 
 
 def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
@@ -92,13 +91,13 @@ def _groups(parts: Parts) -> list[str]:
     if not isinstance(mesh, Mesh):
         return []
     topology = mesh.domain.topology
-    counts: dict[str, list[str]] = {name: [f"{len(at)} points"] for name, at in mesh.points.items()}
+    counts: dict[str, list[str]] = {}
     for name, by_dimension in sorted(mesh.tags.items()):
         for dim, entities in sorted(by_dimension.items()):
             topology.create_entities(dim)
             owned = int(np.count_nonzero(entities < topology.index_map(dim).size_local))
             count = mesh.comm.allreduce(owned)
-            counts.setdefault(name, []).append(f"{count} {_ENTITIES[mesh.dim][dim]}")
+            counts.setdefault(name, []).append(f"{count} {mesh.entity_name(dim)}")
     lines = [f"group {name}: {', '.join(counts[name])}" for name in sorted(counts)]
     return lines if len(lines) <= GROUPS else [*lines[:GROUPS], f"and {len(lines) - GROUPS} more groups"]
 

@@ -152,7 +152,9 @@ def _block_complaints(problem: Problem) -> list[str]:
         cure = "refine, and take a coarser mesh file"
         if problem.mesh.box is not None:
             why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
-            cure = f"refine, and take fewer mesh.box.cells, or use the voxel engine, which needs no refine (not here: {why})"
+            cure = (
+                f"refine, and take fewer mesh.box.cells, or use the voxel engine, which needs no refine (here: {why})"
+            )
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
             f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; {cure}"
