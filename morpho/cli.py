@@ -33,6 +33,7 @@ PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; 
 
 ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the results that are in the folder")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
 
 
@@ -57,6 +58,7 @@ def solve(
         Path | None, typer.Option(help="run folder, default runs/NAME; of several files the parent of their folders")
     ] = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
     share_network: Annotated[
         bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
     ] = False,
@@ -66,11 +68,11 @@ def solve(
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
     problems = [_load(comm, each, overrides) for each in files]
     if len(problems) == 1 and not share_network:
-        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm)]
+        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm, overwrite=overwrite)]
     else:
         from morpho.series import solve_in_turn
 
-        results = solve_in_turn(problems, output or Path("runs"), comm, share_network)
+        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite)
     raise typer.Exit(max(result.status.exit_code for result in results))
 
 
@@ -105,6 +107,7 @@ def bench(
     repeat: Annotated[int, typer.Option(min=1, help="starts: the problem's own, then perturbed ones")] = 1,
     output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare gradient sources: wall time, and the exact objective of what each returns."""
     comm = _start(context)
@@ -116,7 +119,8 @@ def bench(
     names = list(registry.BUILT_IN) if sources == "all" else [name.strip() for name in sources.split(",")]
     if said := [text for name in names for text in registry.complaints(name)]:
         raise InputError([text.replace("gradient.source", "--sources") for text in said])
-    record = bench.bench(problem, names, repeat, output or Path("runs") / f"{problem.name}_bench", comm)
+    folder = output or Path("runs") / f"{problem.name}_bench"
+    record = bench.bench(problem, names, repeat, folder, comm, overwrite)
     raise typer.Exit(Status.INTERRUPTED.exit_code if record["interrupted"] else 0)
 
 
