@@ -16,6 +16,7 @@ import typer
 
 import morpho
 from morpho.errors import InputError, MorphoError
+from morpho.terminal import Lines, end_by_signals, flush, mend_streams
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -189,17 +190,21 @@ def sources(
 
 def main() -> NoReturn:
     """Entry point: exit status 2 for bad input; an unexpected error on one rank ends all of them."""
+    mend_streams()
+    end_by_signals()
     try:
         code = app(standalone_mode=False)
     except InputError as error:
         code = _complain(error)
     except MorphoError as error:
         code = _complain(error, 3)
-    except typer.Abort:
-        code = 130
+    except (typer.Abort, KeyboardInterrupt):
+        code = _interrupted()
+    except BrokenPipeError:
+        code = 0
     except Exception as error:
         code = _usage(error)
-    sys.stdout.flush()
+    flush()
     sys.exit(code or 0)
 
 
@@ -210,7 +215,8 @@ def _start(context: typer.Context) -> MPI.Comm:
         raise InputError(f"unknown option {wrong[0]}; see morpho {context.info_name} --help (PETSc options have one -)")
     import petsc4py
 
-    petsc4py.init([sys.argv[0], *context.args])
+    # A closed pipe or terminal is no reason to end; what to do about signals morpho decides itself.
+    petsc4py.init([sys.argv[0], "-no_signal_handler", "1", *context.args])
     from mpi4py import MPI
 
     log = logging.getLogger("morpho")
@@ -221,7 +227,7 @@ def _start(context: typer.Context) -> MPI.Comm:
 
 def _terminal() -> logging.Handler:
     """Every line in a batch job; on a terminal, where a bar shows the iterations, all the others."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = Lines(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     if sys.stderr.isatty():
         handler.addFilter(lambda record: not record.getMessage().startswith("it "))
@@ -250,6 +256,22 @@ def _complain(error: MorphoError, code: int = 2) -> int:
     return code
 
 
+def _interrupted() -> int:
+    """An end before there is anything to write; ranks that do not know of it are ended too."""
+    if _rank() == 0:
+        print("interrupted before the first iteration; nothing was written", file=sys.stderr, flush=True)
+    _abort_others(130)
+    return 130
+
+
+def _abort_others(code: int) -> None:
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.COMM_WORLD.size > 1:
+            MPI.COMM_WORLD.Abort(code)
+
+
 def _usage(error: Exception) -> int:
     """A wrong command line ends with 2; anything else is a defect and must not leave other ranks waiting."""
     show: Callable[..., Any] | None = getattr(error, "show", None)
@@ -259,11 +281,7 @@ def _usage(error: Exception) -> int:
         return 2
     traceback.print_exc()
     sys.stderr.flush()
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        if MPI.COMM_WORLD.size > 1:
-            MPI.COMM_WORLD.Abort(1)
+    _abort_others(1)
     return 1
 
 

@@ -76,7 +76,7 @@ class OwnFunction:
         seen.flags.writeable = False
         found = self.function(seen, self.physics)
         is_number = hasattr(found, "__float__") and getattr(found, "ndim", 0) == 0 and np.isrealobj(found)
-        values = self.physics.comm.allgather(float(found) if is_number else f"a {type(found).__name__}")
+        values = self.physics.comm.allgather(float(found) if is_number else _kind(found))
         if complaint := self._complaint(values):
             raise OwnCodeError(complaint)
         return np.array([values[0]]), 0
@@ -147,6 +147,10 @@ def _load(comm: MPI.Comm, path: str, name: str) -> Callable[[Array, Physics], fl
     raise_together(comm, said)
     loaded: Callable[[Array, Physics], float] = function
     return loaded
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:
