@@ -15,6 +15,7 @@ from mpi4py import MPI
 import numpy as np
 
 import morpho
+from morpho import numba_cache
 from morpho.errors import InputError, StorageError
 from morpho.feasibility import missed
 from morpho.interfaces import Array, Status
@@ -232,6 +233,8 @@ class Recorder:
     def begin(self, restart: Restart) -> None:
         """After the set-up, before the first iteration."""
         self.setup_seconds = time.perf_counter() - self.start
+        if numba_cache.note:
+            log.warning(numba_cache.note)
         for line in describe(self.parts):
             log.info(line)
         if restart.iteration:
