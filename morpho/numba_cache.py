@@ -41,10 +41,13 @@ def _home_cache() -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a folder can be written, or made."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    """Whether a folder can be written; made if it is not there, as numba does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _private_folder() -> Path:
