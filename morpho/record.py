@@ -116,6 +116,7 @@ class Recorder:
     def __init__(self, parts: Parts, folder: Path | None, start: float) -> None:
         self.parts, self.folder, self.start = parts, folder, start
         self.wall_before, self.setup_seconds = 0.0, 0.0
+        self._notes = [numba_cache.note] if numba_cache.note else []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
         self._lock: run_folder.Lock | None = None
@@ -149,14 +150,16 @@ class Recorder:
         recorder = cls(parts, target, start)
         with recorder._leaving_nothing():
             recorder._on_root(recorder._take)
-            restart, recorder.wall_before, damaged = load_restart(parts, target)
+            found = load_restart(parts, target)
+            restart = found.restart
             if restart.iteration >= parts.problem.optimizer.max_iterations:
                 raise InputError(
                     f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
                     f"--set optimizer.max_iterations={2 * restart.iteration}"
                 )
             on_root(parts.comm, lambda: check_history(target / "history.csv"))
-            checkpoint.set_aside(parts.comm, damaged)
+            checkpoint.set_aside(parts.comm, found.damaged)
+            recorder.wall_before, recorder._notes = found.wall_seconds, recorder._notes + found.notes
             recorder._open(target, restart.iteration)
         return recorder, restart
 
@@ -233,8 +236,8 @@ class Recorder:
     def begin(self, restart: Restart) -> None:
         """After the set-up, before the first iteration."""
         self.setup_seconds = time.perf_counter() - self.start
-        if numba_cache.note:
-            log.warning(numba_cache.note)
+        for note in self._notes:
+            log.warning(note)
         for line in describe(self.parts):
             log.info(line)
         if restart.iteration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from morpho.parallel import raise_together
 from morpho.parts import Parts, Restart, restore_state, state_arrays
 from morpho.problem import Problem
 from morpho.results import checkpoint
-
-log = logging.getLogger("morpho")
 
 #: settings of a source that its saved state has the shape of
 SHAPING = {"form", "architecture", "hidden", "of", "loss", "rank", "subspace"}
@@ -51,8 +49,18 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
     return fields, meta
 
 
-def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float, list[Path]]:
-    """Newest checkpoint of a folder, the wall seconds before it, and damaged sets (collective).
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint, read and put in force."""
+
+    restart: Restart
+    wall_seconds: float  #: of the run before it
+    notes: list[str]  #: what is to be said of it
+    damaged: list[Path]  #: sets that were passed over
+
+
+def load_restart(parts: Parts, folder: Path) -> Found:
+    """The newest usable checkpoint of a folder (collective).
 
     Sets the displacements and the state of the gradient source; writes nothing.
 
@@ -62,10 +70,11 @@ def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float, list[Path]
     mesh = parts.mesh
     arrays, meta, damaged = checkpoint.read(folder, mesh.comm, mesh.key, mesh.n_global)
     raise_together(mesh.comm, [f"{folder}: {text}" for text in _misfits(parts, meta)])
-    restart, said = None, []
+    found, said = None, []
     try:
-        restart = _restored(parts, arrays, meta)
-        wall = float(meta["wall_seconds"])
+        notes = _changes(parts, meta)
+        restart = _restored(parts, arrays, meta, with_source=not notes)
+        found = Found(restart, float(meta["wall_seconds"]), notes, damaged)
     except InputError as error:
         said = error.complaints
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
@@ -74,8 +83,8 @@ def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float, list[Path]
             f"settings it was written with, or start afresh with `morpho solve`"
         ]
     raise_together(mesh.comm, said)
-    assert restart is not None
-    return restart, wall, damaged
+    assert found is not None
+    return found
 
 
 def _misfits(parts: Parts, meta: Meta) -> list[str]:
@@ -98,8 +107,8 @@ def _misfits(parts: Parts, meta: Meta) -> list[str]:
     return said
 
 
-def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta) -> Restart:
-    """Where a checkpoint left off (collective)."""
+def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta, with_source: bool) -> Restart:
+    """Where a checkpoint left off; displacements and source are set (collective)."""
     x, state = _unpacked("", parts, arrays, meta["optimizer"])
     anchor = meta.get("anchor")
     restart = Restart(
@@ -115,7 +124,7 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta) -> Restart:
         if arrays[f"u_{i}"].shape == parts.physics.displacement(i).shape:  # else of the other engine: from zero
             parts.physics.set_displacement(i, arrays[f"u_{i}"])
     saved = meta.get("gradient", {})
-    if saved.get("source") == parts.problem.gradient.source and _keeps_its_shape(parts, saved):
+    if with_source and saved.get("source") == parts.problem.gradient.source:
         own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}
         if meta.get("task") != _task(parts.problem):
             own.pop("exact", None)  # no step is taken back to a design of another task
@@ -123,14 +132,14 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta) -> Restart:
     return restart
 
 
-def _keeps_its_shape(parts: Parts, saved: Meta) -> bool:
-    """Whether the saved state of the source is of these settings; if not, what the source learned is left (local)."""
-    now = _shape(parts.problem)
+def _changes(parts: Parts, meta: Meta) -> list[str]:
+    """What keeps the source from going on with its saved state: settings that this has the shape of (local)."""
+    saved, now = meta.get("gradient", {}), _shape(parts.problem)
+    if saved.get("source") != parts.problem.gradient.source:
+        return []
     then = saved.get("shape", now)
     changed = [f"gradient.{key} was {then.get(key)} and is {now[key]}" for key in now if then.get(key) != now[key]]
-    if changed:
-        log.warning(f"{', '.join(changed)}: {saved['source']} starts to learn afresh")
-    return not changed
+    return [f"{', '.join(changed)}: {saved['source']} starts to learn afresh"] if changed else []
 
 
 def _shape(problem: Problem) -> Meta:
