@@ -16,7 +16,7 @@ import typer
 
 import morpho
 from morpho.errors import InputError, MorphoError
-from morpho.terminal import Lines, end_by_signals, flush, mend_streams
+from morpho.terminal import Ended, Lines, end_by_signals, flush, mend_streams
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -198,7 +198,7 @@ def main() -> NoReturn:
         code = _complain(error)
     except MorphoError as error:
         code = _complain(error, 3)
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, Ended):
         code = _interrupted()
     except BrokenPipeError:
         code = 0

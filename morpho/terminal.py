@@ -13,6 +13,10 @@ from typing import NoReturn
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  #: they ask for an end
 
 
+class Ended(BaseException):
+    """A signal asked for an end before there was a run to note it; unlike KeyboardInterrupt, typer leaves it alone."""
+
+
 def mend_streams() -> None:
     """Put /dev/null where standard input, output or error is closed: the next file opened would take its place."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
@@ -25,7 +29,7 @@ def mend_streams() -> None:
 
 
 def end_by_signals() -> None:
-    """Until a run notes them itself, let the signals that ask for an end raise KeyboardInterrupt."""
+    """Until a run notes them itself, let the signals that ask for an end raise `Ended`."""
     for number in ENDS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _raise)
@@ -49,4 +53,4 @@ class Lines(logging.StreamHandler):
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    raise Ended

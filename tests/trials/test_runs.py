@@ -327,6 +327,25 @@ def test_a_closed_pipe_does_not_end_a_run(tmp_path: Path) -> None:
         assert rows(folder) == 60
 
 
+def test_interrupted_before_the_first_iteration(tmp_path: Path) -> None:
+    waits = (
+        "import time, morpho.cli\n"
+        "def wait(*_):\n"
+        "    print('there', flush=True)\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
+        "morpho.cli._load = wait\n"
+        "morpho.cli.main()\n"
+    )
+    process = start(1, "solve", write_mbb(tmp_path), cwd=tmp_path, program=("-c", waits))
+    assert process.stdout is not None and process.stdout.readline() == "there\n"
+    process.send_signal(signal.SIGTERM)
+    ended = finish(process)
+    assert ended.returncode == 130
+    assert "interrupted before the first iteration" in ended.stderr and "Traceback" not in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mbb.yaml"]
+
+
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     slow = (
         "import time, morpho\n"
