@@ -15,6 +15,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from morpho import numba_cache
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -68,3 +70,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+numba_cache.choose()

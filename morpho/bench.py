@@ -17,6 +17,8 @@ from mpi4py import MPI
 from morpho.gradients.registry import uses_blocks
 from morpho.interfaces import Status
 from morpho.problem.spec import Problem
+from morpho.record import check_folder, holding
+from morpho.results import run_folder
 from morpho.results.bench import ended_well, plot, table
 from morpho.results.storage import replace_file, write_on_root
 from morpho.solve import Step, solve
@@ -27,14 +29,23 @@ PERTURBATION = 0.5  #: relative change of the initial density of each cell, in a
 Record = dict[str, Any]
 
 
-def bench(problem: Problem, sources: Sequence[str], repeat: int, output: Path, comm: MPI.Comm) -> Record:
+def bench(
+    problem: Problem, sources: Sequence[str], repeat: int, output: Path, comm: MPI.Comm, overwrite: bool = False
+) -> Record:
     """Solve with every source, from the problem's own start and from perturbed ones; write bench.json (collective).
 
     All runs have the iteration limit and stopping rule of the problem, and write no run folder. Beforehand a few
     iterations are done with `exact` and, where there are blocks, with `secant`, so that no source pays for loading the
     compiled kernels of the state equation; what it alone imports (torch) it does pay for. An interrupt ends all of it;
-    what there is by then is written.
+    what there is by then is written. A folder that holds a benchmark is refused, but with `overwrite`.
     """
+    check_folder(comm, output, overwrite, bench=True)
+    with holding(comm, output):
+        return _bench(problem, sources, repeat, output, comm)
+
+
+def _bench(problem: Problem, sources: Sequence[str], repeat: int, output: Path, comm: MPI.Comm) -> Record:
+    """Every run, and the files; the folder is this process's (collective)."""
     runs: dict[str, list[Record]] = {name: [] for name in sources}
     interrupted = not _fill(runs, problem, sources, repeat, comm)
     entries = [_entry(name, runs[name], runs.get("exact", [])) for name in sources if runs[name]]
@@ -147,6 +158,7 @@ def _against(runs: list[Record], exact: list[Record]) -> Record:
 
 def _write(output: Path, record: Record) -> None:
     output.mkdir(parents=True, exist_ok=True)
+    run_folder.clear(output, bench=True)
     replace_file(output / "bench.json", json.dumps(record, allow_nan=False) + "\n")
     replace_file(output / "bench.md", table(record))
     plot(record, output / "bench.png")

@@ -16,6 +16,7 @@ import typer
 
 import morpho
 from morpho.errors import InputError, MorphoError
+from morpho.terminal import Ended, Lines, end_by_signals, flush, mend_streams
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -33,6 +34,7 @@ PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; 
 
 ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the results that are in the folder")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=value, replaces a value of the file")]
 AllowCode = Annotated[
     bool,
@@ -61,6 +63,7 @@ def solve(
         Path | None, typer.Option(help="run folder, default runs/NAME; of several files the parent of their folders")
     ] = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
     share_network: Annotated[
         bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
     ] = False,
@@ -71,11 +74,11 @@ def solve(
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
     problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
-        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm)]
+        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm, overwrite=overwrite)]
     else:
         from morpho.series import solve_in_turn
 
-        results = solve_in_turn(problems, output or Path("runs"), comm, share_network)
+        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite)
     raise typer.Exit(max(result.status.exit_code for result in results))
 
 
@@ -113,6 +116,7 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
     overrides: Overrides = None,
     allow_code: AllowCode = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare gradient sources: wall time, and the exact objective of what each returns."""
     comm = _start(context)
@@ -124,7 +128,8 @@ def bench(
     names = list(registry.BUILT_IN) if sources == "all" else [name.strip() for name in sources.split(",")]
     if said := [text for name in names for text in registry.complaints(name)]:
         raise InputError([text.replace("gradient.source", "--sources") for text in said])
-    record = bench.bench(problem, names, repeat, output or Path("runs") / f"{problem.name}_bench", comm)
+    folder = output or Path("runs") / f"{problem.name}_bench"
+    record = bench.bench(problem, names, repeat, folder, comm, overwrite)
     raise typer.Exit(Status.INTERRUPTED.exit_code if record["interrupted"] else 0)
 
 
@@ -193,17 +198,21 @@ def sources(
 
 def main() -> NoReturn:
     """Entry point: exit status 2 for bad input; an unexpected error on one rank ends all of them."""
+    mend_streams()
+    end_by_signals()
     try:
         code = app(standalone_mode=False)
     except InputError as error:
         code = _complain(error)
     except MorphoError as error:
         code = _complain(error, 3)
-    except typer.Abort:
-        code = 130
+    except (typer.Abort, Ended):
+        code = _interrupted()
+    except BrokenPipeError:
+        code = 0
     except Exception as error:
         code = _usage(error)
-    sys.stdout.flush()
+    flush()
     sys.exit(code or 0)
 
 
@@ -214,7 +223,8 @@ def _start(context: typer.Context) -> MPI.Comm:
         raise InputError(f"unknown option {wrong[0]}; see morpho {context.info_name} --help (PETSc options have one -)")
     import petsc4py
 
-    petsc4py.init([sys.argv[0], *context.args])
+    # A closed pipe or terminal is no reason to end; what to do about signals morpho decides itself.
+    petsc4py.init([sys.argv[0], "-no_signal_handler", "1", *context.args])
     from mpi4py import MPI
 
     log = logging.getLogger("morpho")
@@ -225,7 +235,7 @@ def _start(context: typer.Context) -> MPI.Comm:
 
 def _terminal() -> logging.Handler:
     """Every line in a batch job; on a terminal, where a bar shows the iterations, all the others."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = Lines(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     if sys.stderr.isatty():
         handler.addFilter(lambda record: not record.getMessage().startswith("it "))
@@ -254,6 +264,22 @@ def _complain(error: MorphoError, code: int = 2) -> int:
     return code
 
 
+def _interrupted() -> int:
+    """An end before there is anything to write; ranks that do not know of it are ended too."""
+    if _rank() == 0:
+        print("interrupted before the first iteration; nothing was written", file=sys.stderr, flush=True)
+    _abort_others(130)
+    return 130
+
+
+def _abort_others(code: int) -> None:
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.COMM_WORLD.size > 1:
+            MPI.COMM_WORLD.Abort(code)
+
+
 def _usage(error: Exception) -> int:
     """A wrong command line ends with 2; anything else is a defect and must not leave other ranks waiting."""
     show: Callable[..., Any] | None = getattr(error, "show", None)
@@ -263,11 +289,7 @@ def _usage(error: Exception) -> int:
         return 2
     traceback.print_exc()
     sys.stderr.flush()
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        if MPI.COMM_WORLD.size > 1:
-            MPI.COMM_WORLD.Abort(1)
+    _abort_others(1)
     return 1
 
 

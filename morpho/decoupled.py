@@ -20,7 +20,7 @@ from morpho.gradients.dni import Point
 from morpho.gradients.physics import from_state
 from morpho.interfaces import Array, Gradient
 from morpho.interrupt import Interrupt
-from morpho.parallel import raise_together
+from morpho.parallel import abort, failing_alike, raise_together
 from morpho.parts import Parts, complaints, make_replica, rest_collector
 from morpho.problem.spec import Problem
 from morpho.redistribute import Arrival, Redistribution
@@ -64,7 +64,7 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
             f"start more of them (mpirun -n {count + 1} or more), or set it to 0"
         )
     if count == 0:
-        with Parts(problem, comm) as parts:
+        with Parts(problem, comm) as parts, failing_alike(comm):
             yield parts
         return
     raise_together(comm, complaints(problem))
@@ -76,7 +76,10 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
         if solves:
             rest_collector(stack, own)
             physics = _entered_together(stack, comm, lambda: make_replica(problem, own))
-            error = _serve(comm, physics, problem.gradient.correction_rtol)
+            try:
+                error = _serve(comm, physics, problem.gradient.correction_rtol)
+            except BaseException:  # those that design are waiting
+                abort(f"rank {comm.rank}, which solves, failed; all ranks are stopped")
             if error is not None:
                 raise error
             yield None
@@ -87,7 +90,8 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
         solvers.connect(parts)
         log.info(f"ranks: {own.size} to design, {count} to solve")
         try:
-            yield parts
+            with failing_alike(own):
+                yield parts
         except MorphoError as error:
             solvers.stop(error)
             raise

@@ -27,3 +27,7 @@ class StorageError(MorphoError, OSError):
 
 class NotFiniteError(SolverError):
     """A value became infinite or NaN."""
+
+
+class OwnCodeError(MorphoError, RuntimeError):
+    """A function or a gradient source of the user's failed."""

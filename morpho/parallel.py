@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from mpi4py import MPI
 
@@ -17,6 +20,7 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 
 T = TypeVar("T")
+PATIENCE = 5.0  #: seconds within which ranks that fail alike have all failed
 
 
 def physical_memory() -> int:
@@ -66,6 +70,51 @@ def raise_together(comm: MPI.Comm, complaints: Sequence[str]) -> None:
     said = dict.fromkeys(text for texts in comm.allgather(list(complaints)) for text in texts)
     if said:
         raise InputError(list(said))
+
+
+@contextmanager
+def failing_alike(comm: MPI.Comm) -> Iterator[None]:
+    """A block that fails on all ranks or ends all of them (collective).
+
+    An exception is raised when every rank has come to one within PATIENCE. If not, the others are waiting in some
+    collective call for this rank: it prints its traceback and aborts. The block is left early by `break`, in a
+    generator, on all ranks together.
+    """
+    if comm.size == 1:
+        yield
+        return
+    own = comm.Dup()
+    try:
+        yield
+    except GeneratorExit:
+        own.Free()
+        raise
+    except BaseException:
+        if not _all_come(own):
+            abort(f"rank {MPI.COMM_WORLD.rank} failed, and the others did not; all of them are stopped")
+        own.Free()
+        raise
+    own.Free()
+
+
+def abort(reason: str) -> NoReturn:
+    """Print the traceback of the exception under way and end all ranks with status 1 (local)."""
+    with suppress(OSError, ValueError):
+        traceback.print_exc()
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+    MPI.COMM_WORLD.Abort(1)
+    os._exit(1)
+
+
+def _all_come(comm: MPI.Comm) -> bool:
+    """Whether all ranks get here within PATIENCE (collective, but for that)."""
+    end = time.monotonic() + PATIENCE
+    request = comm.Ibarrier()
+    while not request.Test():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def on_root(comm: MPI.Comm, work: Callable[[], T]) -> T:

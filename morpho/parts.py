@@ -22,7 +22,7 @@ from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.optimizers import MMA, OC
-from morpho.parallel import raise_together
+from morpho.parallel import failing_alike, raise_together
 from morpho.problem.base import is_settled, value_at
 from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
@@ -57,7 +57,7 @@ class Parts:
         self.problem, self.comm = problem, comm
         raise_together(comm, complaints(problem))
         raise_together(comm, memory.complaints(problem, comm))
-        with ExitStack() as opened:
+        with ExitStack() as opened, failing_alike(comm):
             rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
             opened.push(self.physics)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpi4py import MPI
+
 import numpy as np
 
 import morpho
+from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
-from morpho.interfaces import Array
+from morpho.feasibility import missed
+from morpho.interfaces import Status
 from morpho.mesh import VoxelMesh
-from morpho.parts import Parts, Restart, restore_state, state_arrays
-from morpho.problem import Problem, dump_problem
+from morpho.parallel import on_root, raise_together
+from morpho.parts import Parts, Restart
+from morpho.problem import dump_problem
 from morpho.progress import Progress
-from morpho.results import checkpoint
+from morpho.restart import contents, load_restart
+from morpho.results import checkpoint, run_folder
 from morpho.results.grid import Grid, ImageGrid
-from morpho.results.history import History, HistoryRow
-from morpho.results.storage import replace_file, write_on_root
+from morpho.results.history import History, HistoryRow, check_history
+from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
 
 if TYPE_CHECKING:
@@ -39,6 +45,47 @@ VTK_CELLS = {
     "tetrahedron": (10, [0, 1, 2, 3]),
     "hexahedron": (12, [0, 1, 3, 2, 4, 5, 7, 6]),
 }
+
+
+def check_folder(comm: MPI.Comm, folder: Path, overwrite: bool, bench: bool = False) -> None:
+    """Raise InputError on all ranks if results may not be written to a folder (collective)."""
+    raise_together(comm, on_root(comm, lambda: run_folder.complaints(folder, overwrite, bench)))
+
+
+def check_idle(comm: MPI.Comm, folder: Path) -> None:
+    """Raise InputError on all ranks if a run is writing to a folder (collective)."""
+    said = on_root(comm, lambda: run_folder.holder(folder))
+    raise_together(comm, [said] if said else [])
+
+
+@contextmanager
+def holding(comm: MPI.Comm, folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, made if it is not there, and gone again if it stays empty (collective).
+
+    Raises:
+        InputError: another process has it, or it cannot be made.
+    """
+    held: list[run_folder.Lock] = []
+
+    def take() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.append(run_folder.lock(folder))
+        held[0].sign()
+
+    try:
+        on_root(comm, lambda: as_storage_error(folder, take))
+    except StorageError as error:
+        raise InputError(f"--output: {error} Choose a folder that can be written.") from None
+    try:
+        yield
+    finally:
+        for lock in held:
+            if {path.name for path in folder.iterdir()} <= {run_folder.LOCK}:
+                lock.withdraw()
+                with suppress(OSError):
+                    folder.rmdir()
+            else:
+                lock.release()
 
 
 class _LogFile(logging.FileHandler):
@@ -62,49 +109,116 @@ def _only_said() -> Iterator[None]:
 
 
 class Recorder:
-    """Everything a run leaves behind; with no folder it only shows progress. Methods are collective."""
+    """Everything a run leaves behind; with no folder it only shows progress.
 
-    def __init__(self, parts: Parts, folder: Path | None, start: float, done: int | None, wall_before: float) -> None:
+    A context manager, which holds the lock of the folder meanwhile. Methods are collective.
+    """
+
+    def __init__(self, parts: Parts, folder: Path | None, start: float) -> None:
         self.parts, self.folder, self.start = parts, folder, start
-        self.wall_before, self.setup_seconds = wall_before, 0.0
+        self.wall_before, self.setup_seconds = 0.0, 0.0
+        self._notes = [numba_cache.note] if numba_cache.note else []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
+        self._lock: run_folder.Lock | None = None
         self._log_file: logging.Handler | None = None
         self._log_level = log.level
-        self._saved, self._saved_at = done, start
-        if folder is None:
-            return
-        try:
-            write_on_root(parts.comm, folder, lambda: self._open(folder, resumed=done is not None))
-        except StorageError as error:
-            raise InputError(f"--output: {error} Choose a folder that can be written.") from None
-        self._history = History(folder / "history.csv", parts.comm, append_from=done)
-        self._vtk = VtkSeries(folder, make_grid(parts), append_from=done)
+        self._saved: int | None = None
+        self._saved_at = start
 
     @classmethod
-    def create(cls, parts: Parts, folder: str | Path | None, start: float) -> Recorder:
-        """A new run folder, replacing the results of an earlier run there."""
-        return cls(parts, None if folder is None else Path(folder), start, None, 0.0)
+    def create(cls, parts: Parts, folder: str | Path | None, start: float, overwrite: bool = False) -> Recorder:
+        """A new run folder, or one whose results are replaced.
+
+        Raises:
+            InputError: the folder is not to be written to.
+        """
+        recorder = cls(parts, None if folder is None else Path(folder), start)
+        if recorder.folder is not None:
+            with recorder._leaving_nothing():
+                recorder._on_root(lambda target: recorder._claim(target, overwrite))
+                recorder._open(recorder.folder, None)
+        return recorder
 
     @classmethod
     def reopen(cls, parts: Parts, folder: str | Path, start: float) -> tuple[Recorder, Restart]:
-        """Go on in a run folder, and where its newest checkpoint left off."""
-        restart, wall = load_restart(parts, Path(folder))
-        if restart.iteration >= parts.problem.optimizer.max_iterations:
-            raise InputError(
-                f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
-                f"--set optimizer.max_iterations={2 * restart.iteration}"
-            )
-        return cls(parts, Path(folder), start, restart.iteration, wall), restart
+        """Go on in a run folder, and where its newest checkpoint left off.
 
-    def _open(self, folder: Path, resumed: bool) -> None:
+        Raises:
+            InputError: there is nothing to go on from; the folder is as it was.
+        """
+        target = Path(folder)
+        recorder = cls(parts, target, start)
+        with recorder._leaving_nothing():
+            recorder._on_root(recorder._take)
+            found = load_restart(parts, target)
+            restart = found.restart
+            if restart.iteration >= parts.problem.optimizer.max_iterations:
+                raise InputError(
+                    f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
+                    f"--set optimizer.max_iterations={2 * restart.iteration}"
+                )
+            on_root(parts.comm, lambda: check_history(target / "history.csv"))
+            checkpoint.set_aside(parts.comm, found.damaged)
+            recorder.wall_before, recorder._notes = found.wall_seconds, recorder._notes + found.notes
+            recorder._open(target, restart.iteration)
+        return recorder, restart
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_log()
+        if self._lock is not None:
+            self._lock.release()
+
+    @contextmanager
+    def _leaving_nothing(self) -> Iterator[None]:
+        """Give the folder back where it is refused (collective)."""
+        try:
+            yield
+        except StorageError as error:
+            self._withdraw()
+            raise InputError(f"--output: {error} Choose a folder that can be written.") from None
+        except BaseException:
+            self._withdraw()
+            raise
+
+    def _withdraw(self) -> None:
+        self._close_log()
+        if self._lock is not None:
+            self._lock.withdraw()
+
+    def _on_root(self, work: Callable[[Path], object]) -> None:
+        """Work on the folder on rank 0, and raise what it raises on all ranks (collective)."""
+        folder = self.folder
+        assert folder is not None
+        on_root(self.parts.comm, lambda: as_storage_error(folder, lambda: work(folder)))
+
+    def _take(self, folder: Path) -> None:
+        self._lock = run_folder.lock(folder)
+
+    def _claim(self, folder: Path, overwrite: bool) -> None:
+        if said := run_folder.complaints(folder, overwrite):
+            raise InputError(said)
         folder.mkdir(parents=True, exist_ok=True)
-        if not resumed and (folder / "history.csv").exists():
+        self._take(folder)
+        if run_folder.is_run(folder):
             log.warning(f"replacing the results of an earlier run in {folder}")
+            run_folder.clear(folder)
+
+    def _open(self, folder: Path, done: int | None) -> None:
+        """Start the files of the run, or go on with those of the first iterations (collective)."""
+        self._saved = done
+        self._on_root(lambda _: self._open_texts(folder, resumed=done is not None))
+        self._history = History(folder / "history.csv", self.parts.comm, append_from=done)
+        self._vtk = VtkSeries(folder, make_grid(self.parts), append_from=done)
+
+    def _open_texts(self, folder: Path, resumed: bool) -> None:
+        assert self._lock is not None
+        self._lock.sign()
         (folder / "result.json").unlink(missing_ok=True)
-        if not resumed:
-            for old in (folder / "checkpoint").glob("*/meta.json"):
-                old.unlink()
+        run_folder.clear_derived(folder)
         text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
         self._log_file = _LogFile(folder / "log.txt", mode="a" if resumed else "w")
@@ -113,9 +227,18 @@ class Recorder:
         if not log.isEnabledFor(logging.INFO):  # called from a program that shows nothing on its terminal
             log.setLevel(logging.INFO)
 
+    def _close_log(self) -> None:
+        if self._log_file is not None:
+            log.removeHandler(self._log_file)
+            log.setLevel(self._log_level)
+            self._log_file.close()
+            self._log_file = None
+
     def begin(self, restart: Restart) -> None:
         """After the set-up, before the first iteration."""
         self.setup_seconds = time.perf_counter() - self.start
+        for note in self._notes:
+            log.warning(note)
         for line in describe(self.parts):
             log.info(line)
         if restart.iteration:
@@ -175,8 +298,15 @@ class Recorder:
         )
         if spent := getattr(self.parts.source, "seconds", None):
             log.info("of it " + ", ".join(f"{part} {value:.2f} s" for part, value in spent.items()))
-        if self.folder is None:
-            return
+        not_met = missed(result.responses)
+        for line in not_met:
+            log.warning(line)
+        if self.folder is not None:
+            self._write_end(self.folder, result, last)
+            caveats = ["not converged"] * (result.status is not Status.CONVERGED) + ["not feasible"] * bool(not_met)
+            log.info(f"results are in {self.folder}" + (f" ({', '.join(caveats)})" if caveats else ""))
+
+    def _write_end(self, folder: Path, result: Result, last: Step | None) -> None:
         if last is not None and self._saved != last.iteration:
             with _only_said():
                 self._write_fields(last)
@@ -184,13 +314,8 @@ class Recorder:
                 self._save(last.restart)
         with _only_said():
             text = json.dumps(_plain(result.to_dict()), indent=2) + "\n"
-            path = self.folder / "result.json"
+            path = folder / "result.json"
             write_on_root(self.parts.comm, path, lambda: replace_file(path, text))
-            log.info(f"results are in {self.folder}")
-        if self._log_file is not None:
-            log.removeHandler(self._log_file)
-            log.setLevel(self._log_level)
-            self._log_file.close()
 
     def _is_overdue(self) -> bool:
         """Whether the last checkpoint is too many minutes old, by rank 0's clock (collective)."""
@@ -210,74 +335,10 @@ class Recorder:
 
     def _save(self, restart: Restart) -> None:
         assert self.folder is not None
-        fields, scalars = _packed("", restart.x, restart.state)
-        anchor: dict[str, Any] | None = None
-        if restart.anchor is not None:
-            anchored, anchor = _packed("anchor_", *restart.anchor)
-            fields |= anchored
-        for i in range(len(self.parts.physics.cases)):
-            fields[f"u_{i}"] = self.parts.physics.displacement(i)
-        source_arrays, source_values = self.parts.supervisor.save()
-        fields |= {f"gradient_{name}": values for name, values in source_arrays.items()}
-        meta = {
-            "gradient": {"source": self.parts.problem.gradient.source, "values": source_values},
-            "iteration": restart.iteration,
-            "optimizer": scalars,
-            "anchor": anchor,
-            "task": _task(self.parts.problem),
-            "objectives": list(restart.objectives),
-            "exact_solves": restart.exact_solves,
-            "linear_iterations": restart.linear_iterations,
-            "wall_seconds": self.wall_before + time.perf_counter() - self.start,
-            "morpho_version": morpho.__version__,
-        }
         mesh = self.parts.mesh
+        fields, meta = contents(self.parts, restart, self.wall_before + time.perf_counter() - self.start)
         checkpoint.save(self.folder, mesh.comm, mesh.key, mesh.n_global, fields, meta)
         self._saved, self._saved_at = restart.iteration, time.perf_counter()
-
-
-def load_restart(parts: Parts, folder: Path) -> tuple[Restart, float]:
-    """Newest checkpoint of a folder, and the wall seconds before it; sets the displacements (collective)."""
-    mesh = parts.mesh
-    arrays, meta = checkpoint.load(folder, mesh.comm, mesh.key, mesh.n_global)
-    for i in range(len(parts.physics.cases)):
-        parts.physics.set_displacement(i, arrays[f"u_{i}"])
-    saved = meta.get("gradient", {})
-    if saved.get("source") == parts.problem.gradient.source:
-        own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}
-        if meta.get("task") != _task(parts.problem):
-            own.pop("exact", None)  # no step is taken back to a design of another task
-        parts.supervisor.restore(own, saved["values"])
-    x, state = _unpacked("", parts, arrays, meta["optimizer"])
-    anchor = meta.get("anchor")
-    restart = Restart(
-        iteration=meta["iteration"],
-        x=x,
-        state=state,
-        objectives=tuple(meta["objectives"]),
-        exact_solves=meta["exact_solves"],
-        linear_iterations=meta["linear_iterations"],
-        anchor=None if anchor is None else _unpacked("anchor_", parts, arrays, anchor),
-    )
-    return restart, float(meta["wall_seconds"])
-
-
-def _task(problem: Problem) -> dict[str, Any]:
-    """All that the value of the objective and what is allowed depend on, as JSON values (local)."""
-    return problem.model_dump(mode="json", exclude={"name", "output", "gradient", "optimizer"})
-
-
-def _packed(prefix: str, x: Array, state: Any) -> tuple[dict[str, Array], dict[str, Any]]:
-    """A design and the optimizer's state there, as named arrays and scalars (local)."""
-    arrays, scalars = state_arrays(state)
-    return {f"{prefix}x": x} | {f"{prefix}optimizer_{name}": values for name, values in arrays.items()}, scalars
-
-
-def _unpacked(prefix: str, parts: Parts, arrays: dict[str, Array], scalars: dict[str, Any]) -> tuple[Array, Any]:
-    """What `_packed` took (collective)."""
-    x, start = arrays[f"{prefix}x"], f"{prefix}optimizer_"
-    evolved = {name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)}
-    return x, restore_state(parts.optimizer.init(x, 0.0, 1.0), evolved, scalars)
 
 
 def make_grid(parts: Parts) -> Grid | ImageGrid:

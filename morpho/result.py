@@ -13,6 +13,7 @@ from mpi4py import MPI
 import numpy as np
 
 import morpho
+from morpho.feasibility import Response, responses
 from morpho.gradients import sharing
 from morpho.interfaces import Array, Status
 
@@ -42,6 +43,8 @@ class Result:
     n_dofs: int
     ranks: int
     source: str
+    feasible: bool  #: whether every constraint is met, to a relative 1e-3; False if there is no design
+    responses: dict[str, Response]  #: value and limit of every constraint
     compliance: dict[str, float]  #: of every load case; empty if a function of the user's was minimised
     constraints: list[float]  #: normalised, feasible when <= 0
     x: Array  #: (n,) design variable, owned cells
@@ -53,6 +56,7 @@ class Result:
         """What stands in result.json (local)."""
         left_out = {"x", "rho", "folder", "status", "network"}
         values = {k: v for k, v in vars(self).items() if k not in left_out}
+        values["responses"] = {name: response.to_dict() for name, response in self.responses.items()}
         return {
             "name": self.name,
             "status": self.status.name.lower(),
@@ -64,10 +68,12 @@ class Result:
 def make_result(parts: Parts, last: Step | None, status: Status, failure: str, recorder: Recorder) -> Result:
     """Collect the figures of a run that ended with step `last` (collective)."""
     nothing = np.zeros(0)
+    found = responses(parts.problem.constraints, [float(g) for g in last.constraints]) if last else {}
+    is_feasible = last is not None and all(response.feasible for response in found.values())
     return Result(
         name=parts.problem.name,
         status=status,
-        message=_message(status, failure, last is not None),
+        message=_message(status, failure, last is not None, is_feasible),
         objective=last.objective if last else float("nan"),
         volume=last.volume if last else float("nan"),
         iterations=last.iteration if last else 0,
@@ -81,6 +87,8 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         n_dofs=parts.physics.n_dofs,
         ranks=parts.comm.size,
         source=parts.problem.gradient.source,
+        feasible=is_feasible,
+        responses=found,
         compliance=_compliance(parts, last),
         constraints=[float(g) for g in last.constraints] if last else [],
         x=last.x if last else nothing,
@@ -96,10 +104,11 @@ def _compliance(parts: Parts, last: Step | None) -> dict[str, float]:
     return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=True)}
 
 
-def _message(status: Status, failure: str, has_design: bool) -> str:
-    if not failure:
-        return status.value
-    return f"{status.value} ({failure})" if has_design else f"Failed before the first design was done: {failure}"
+def _message(status: Status, failure: str, has_design: bool, is_feasible: bool) -> str:
+    if failure and not has_design:
+        return f"Failed before the first design was done: {failure}"
+    text = f"{status.value} ({failure})" if failure else status.value
+    return text if is_feasible else f"{text} The design does not meet its constraints."
 
 
 def peak_memory(comm: MPI.Comm) -> int:

@@ -9,30 +9,39 @@ from mpi4py import MPI
 
 from morpho.gradients import sharing
 from morpho.interfaces import Status
-from morpho.parallel import raise_together
+from morpho.parallel import on_root, raise_together
 from morpho.parts import complaints
 from morpho.problem.spec import Problem
 from morpho.result import Result
+from morpho.results import run_folder
 from morpho.solve import solve
 
 
 def solve_in_turn(
-    problems: list[Problem], output: Path, comm: MPI.Comm | None = None, share_network: bool = False
+    problems: list[Problem],
+    output: Path,
+    comm: MPI.Comm | None = None,
+    share_network: bool = False,
+    overwrite: bool = False,
 ) -> list[Result]:
     """Solve each problem into output/NAME, until one is interrupted (collective).
 
     Args:
         share_network: whether each goes on with the network of the last one that did not fail.
+        overwrite: whether results that are in the folders are replaced.
 
     Raises:
         InputError: before any solve, but for what only the mesh of a later problem can tell.
     """
     comm = comm or MPI.COMM_WORLD
     raise_together(comm, _complaints(problems, share_network))
+    folders = [output / problem.name for problem in problems]
+    taken = on_root(comm, lambda: [text for folder in folders for text in run_folder.complaints(folder, overwrite)])
+    raise_together(comm, taken)
     results: list[Result] = []
     network = None
     for problem in problems:
-        result = solve(problem, output / problem.name, comm, network=network)
+        result = solve(problem, output / problem.name, comm, network=network, overwrite=overwrite)
         results.append(result)
         if result.status is Status.INTERRUPTED:
             break

@@ -14,16 +14,18 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.decoupled import opened, shared
-from morpho.errors import NotFiniteError, SolverError, StorageError
+from morpho.errors import NotFiniteError, OwnCodeError, SolverError, StorageError
+from morpho.gradients import registry
 from morpho.gradients.exact import Exact
 from morpho.gradients.sharing import give_network
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
-from morpho.parallel import largest_change
+from morpho.own_code import described, is_own
+from morpho.parallel import failing_alike, largest_change
 from morpho.parts import Parts, Restart
 from morpho.problem.spec import Problem
-from morpho.record import Recorder
+from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result, make_result
 from morpho.stopping import has_converged, without_drift
 
@@ -80,39 +82,48 @@ def solve(
     comm: MPI.Comm | None = None,
     on_step: Callable[[Step], None] | None = None,
     network: dict[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> Result:
     """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
 
-    With `network` the source goes on with that of another problem, its `Result.network`. Solver ranks (`gradient.dni`)
-    take no steps and own no cells of the result.
+    A folder that holds the results of a run is refused, or they are removed with `overwrite`. With `network` the source
+    goes on with that of another problem, its `Result.network`. Solver ranks (`gradient.dni`) take no steps and own no
+    cells of the result.
 
     Raises:
         InputError: before any solve. Numerical failures do not raise: see `Result.status`.
+        OwnCodeError: a function or source of the user's failed on all ranks; result.json is written. If it fails on
+            some ranks only, all of them are aborted. What `on_step` raises is raised as it is.
     """
-    start = time.perf_counter()
+    start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
+    if output is not None:
+        check_folder(comm, Path(output), overwrite)
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         if network is not None:
             give_network(problem, parts.source, network)
-        recorder = Recorder.create(parts, output, start)
-        return _run(parts, parts.start(), recorder, interrupt, on_step)
+        with Recorder.create(parts, output, start, overwrite) as recorder:
+            return _run(parts, parts.start(), recorder, interrupt, on_step)
 
-    return _on_designers(problem, comm or MPI.COMM_WORLD, work)
+    return _on_designers(problem, comm, work)
 
 
 def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
     """Go on from the newest checkpoint of a run folder, on any number of ranks (collective).
 
     Raises:
-        InputError: there is no usable checkpoint.
+        InputError: there is no usable checkpoint, or it does not fit the problem; the folder is as it was.
+        OwnCodeError: see `solve`.
     """
-    start = time.perf_counter()
+    start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
+    check_idle(comm, Path(folder))
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         recorder, restart = Recorder.reopen(parts, folder, start)
-        return _run(parts, restart, recorder, interrupt)
+        with recorder:
+            return _run(parts, restart, recorder, interrupt)
 
-    return _on_designers(problem, comm or MPI.COMM_WORLD, work)
+    return _on_designers(problem, comm, work)
 
 
 def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result]) -> Result:
@@ -200,21 +211,32 @@ def _run(
     recorder.begin(restart)
     last: Step | None = None
     status, failure = Status.ITERATION_LIMIT, ""
+    defect: BaseException | None = None
+    calling_back = False
     try:
-        for step in design_loop(parts, restart, interrupt):
-            last = step
-            recorder.add(step)
-            if on_step is not None:
-                on_step(step)
-        assert last is not None and last.status is not None
-        status, last = last.status, _certify(parts, last)
+        with failing_alike(parts.comm):
+            for step in design_loop(parts, restart, interrupt):
+                last = step
+                recorder.add(step)
+                if on_step is not None:
+                    calling_back = True
+                    on_step(step)
+                    calling_back = False
+            assert last is not None and last.status is not None
+            status, last = last.status, _certify(parts, last)
     except (SolverError, StorageError) as error:
         failure = str(error)
         kinds = {NotFiniteError: Status.NOT_FINITE, StorageError: Status.STORAGE_FAILED}
         status = kinds.get(type(error), Status.SOLVER_FAILED)
+    except BaseException as error:  # on all ranks
+        defect, failure, status = error, described(error), Status.CODE_FAILED
     result = make_result(parts, last, status, failure, recorder)
     recorder.end(result, last)
-    return result
+    if defect is None:
+        return result
+    if calling_back or not (registry.is_own(parts.problem.gradient.source) or is_own(defect)):
+        raise defect
+    raise OwnCodeError(result.message) from defect
 
 
 def _certify(parts: Parts, step: Step) -> Step:

@@ -29,7 +29,7 @@ def main() -> None:
     for name in names:
         folder = Path("runs") / name
         command = ["mpirun", "-n", str(arguments.ranks), sys.executable, "-m", "morpho", "solve"]
-        command += [str(ROOT / "problems" / f"{name}.yaml"), "--output", str(folder)]
+        command += [str(ROOT / "problems" / f"{name}.yaml"), "--output", str(folder), "--overwrite"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # log.txt in the folder has it all
         print(row(json.loads((folder / "result.json").read_text())), flush=True)
 

@@ -46,6 +46,7 @@ def start(ranks: int, *arguments: object, cwd: Path, program: tuple[str, ...] = 
         pytest.skip("starts its own ranks")
     # A copy of the environment: MPI adds variables to that of this process, which would mislead mpirun.
     environment = dict(os.environ) | {
+        "PATH": os.pathsep.join([str(ROOT / "scripts" / "bin"), os.environ["PATH"]]),  # with its mpirun
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
         "OMPI_MCA_mpi_yield_when_idle": "1",  # ranks that wait leave the core to those that work

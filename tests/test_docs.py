@@ -27,3 +27,11 @@ def test_problem_file_of_the_reference_page(tmp_path):
     (tmp_path / "page.yaml").write_text(text)
     problem = morpho.load_problem(tmp_path / "page.yaml")
     assert problem.optimizer.move_limit == 0.05
+
+
+def test_faults_are_tried():
+    """Every row of the table of faults names a test that there is."""
+    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        place, name = re.fullmatch(r".*\| `(\S+)::(\w+)` \|", row).groups()
+        assert f"def {name}(" in (ROOT / place).read_text(), row

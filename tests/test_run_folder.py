@@ -40,7 +40,7 @@ def result_of(folder: Path) -> dict:
 
 
 def test_files(folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()} - {"terminal", "vtk"}
+    names = {path.name for path in folder.iterdir()} - {"terminal", "vtk", ".lock"}
     assert names == {"problem.yaml", "history.csv", "result.json", "design.pvd", "checkpoint", "log.txt"}
     assert {path.name for path in (folder / "checkpoint").iterdir()} == {"a", "b"}
 
@@ -117,7 +117,7 @@ def test_log_is_what_was_on_the_terminal(folder: Path) -> None:
         "state: 130 unknowns, solver voxel multigrid",
         "loads[0].forces[0]: on 1 vertex, resultant (0, -1)",
         "load case tip: weight 1, total force (0, -1)",
-        "results are in runs/beam",
+        "results are in runs/beam (not converged)",
     ):
         assert sentence in lines
 
@@ -138,7 +138,13 @@ def test_a_new_run_replaces_the_old_one(tmp_path: Path) -> None:
     problem = load_problem(write_mbb(tmp_path), ["optimizer.max_iterations=12"])
     morpho.solve(problem, tmp_path / "run", comm=MPI.COMM_SELF)
     short = load_problem(write_mbb(tmp_path), ["optimizer.max_iterations=3", "output.first=2"])
-    morpho.solve(short, tmp_path / "run", comm=MPI.COMM_SELF)
+    with pytest.raises(morpho.errors.InputError, match=r"holds the results of a run already.*--overwrite"):
+        morpho.solve(short, tmp_path / "run", comm=MPI.COMM_SELF)
+    for name in ("design.stl", "history.png", "notes.txt"):
+        (tmp_path / "run" / name).write_text("of the run before")
+    morpho.solve(short, tmp_path / "run", comm=MPI.COMM_SELF, overwrite=True)
+    assert not (tmp_path / "run" / "design.stl").exists() and not (tmp_path / "run" / "history.png").exists()
+    assert (tmp_path / "run" / "notes.txt").read_text() == "of the run before"
     assert len(read_history(tmp_path / "run" / "history.csv")["iteration"]) == 3
     assert result_of(tmp_path / "run")["iterations"] == 3
     assert pyvista.get_reader(tmp_path / "run" / "design.pvd").time_values == [1.0, 2.0, 3.0]
@@ -154,7 +160,7 @@ def test_bad_input_leaves_the_run_before_as_it_was(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     wrong = load_problem(write_mbb(tmp_path), ["gradient.source=exakt"])
     with pytest.raises(morpho.errors.InputError, match="did you mean 'exact'"):
-        morpho.solve(wrong, tmp_path / "run", comm=MPI.COMM_SELF)
+        morpho.solve(wrong, tmp_path / "run", comm=MPI.COMM_SELF, overwrite=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 

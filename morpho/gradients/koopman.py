@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from morpho.errors import SolverError
 from morpho.gradients import dmd
 from morpho.gradients.card import Card
 from morpho.gradients.dmd import Extrapolation
@@ -91,7 +92,17 @@ class Koopman:
 
     def _judge(self, iteration: int, x: Array, landing: Array, design: DesignMap) -> Array:
         """The landing if its exact objective is below that of the last design, else x (collective)."""
-        gradient = from_state(self.physics, self.physics.solve(design.apply(landing)[0]))
+        before = [u.copy() for u in self.physics.displacements()]
+        try:
+            gradient = from_state(self.physics, self.physics.solve(design.apply(landing)[0]))
+        except SolverError as error:
+            for u, kept in zip(self.physics.displacements(), before, strict=True):
+                u[:] = kept
+            self.window.clear()
+            self.window.append(x)
+            self.discarded += 1
+            log.warning(f"it {iteration}: no solution at the landing of the jump, which is discarded ({error})")
+            return x
         self.landed = gradient.objective < self.objective
         self.window.clear()
         if self.landed:

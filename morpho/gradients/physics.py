@@ -52,7 +52,7 @@ class Physics(Protocol):
     def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State: ...
     def coarse(self, block: int) -> Any: ...
     def displacements(self) -> list[Array]:
-        """Of every load case, as this rank holds them; to be copied, not changed."""
+        """Of every load case, as this rank holds them; to be copied, and changed only to take a solve back."""
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, and its relative residual."""

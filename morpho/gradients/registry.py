@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from morpho.errors import InputError
+from morpho.errors import InputError, OwnCodeError
 from morpho.gradients.physics import Physics
 from morpho.gradients.two_scale import Tools
 from morpho.interfaces import GradientSource
@@ -45,6 +45,11 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(set(_factories) - set(BUILT_IN))]
 
 
+def is_own(name: str) -> bool:
+    """Whether a source was registered by the user (local)."""
+    return name in _factories
+
+
 def source_class(name: str) -> Any:
     """The class of a built-in source (local)."""
     module, attribute = BUILT_IN[name]
@@ -66,10 +71,14 @@ def create(name: str, physics: Physics, tools: Tools | None = None) -> GradientS
 
     Raises:
         InputError: there is none.
+        OwnCodeError: the user's factory failed.
     """
     if said := complaints(name):
         raise InputError(said)
     if name in _factories:
-        return _factories[name](physics)
+        try:
+            return _factories[name](physics)
+        except Exception as error:
+            raise OwnCodeError(f"gradient.source: {name} could not be made: {type(error).__name__}: {error}") from error
     source: GradientSource = source_class(name).make(tools or Tools(physics, GradientSpec(source=name)))
     return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from mpi4py import MPI
 
 import numpy as np
 
+from morpho.errors import OwnCodeError
 from morpho.gradients.physics import Physics, State
 from morpho.interfaces import Array
 from morpho.parallel import global_dot, raise_together
@@ -18,6 +20,7 @@ from morpho.problem.spec import Objective
 
 RAMP = 1e-4  #: densities this near to the threshold become grey, so that rounding decides nothing
 MOST = 300  #: linear iterations of a value; in 3-D, densities at random can take thousands, for the last digits
+AGREE = 1e-9  #: relative difference of a user's value between ranks that is put down to rounding
 HALVINGS = 50  #: of the interval that the threshold lies in
 
 
@@ -64,9 +67,35 @@ class OwnFunction:
     relative: bool = False
 
     def at(self, rho: Array) -> tuple[Array, int]:
-        """(1,) value at rho (n,), as rank 0 has it; its linear iterations are not known (collective)."""
-        value = float(self.function(rho, self.physics))
-        return np.array([self.physics.comm.bcast(value, root=0)]), 0
+        """(1,) value at rho (n,); its linear iterations are not known (collective).
+
+        Raises:
+            OwnCodeError: it is not a number, or not the same one on all ranks.
+        """
+        seen = rho.copy()
+        seen.flags.writeable = False
+        found = self.function(seen, self.physics)
+        is_number = hasattr(found, "__float__") and getattr(found, "ndim", 0) == 0 and np.isrealobj(found)
+        values = self.physics.comm.allgather(float(found) if is_number else _kind(found))
+        if complaint := self._complaint(values):
+            raise OwnCodeError(complaint)
+        return np.array([values[0]]), 0
+
+    def _complaint(self, values: list[float | str]) -> str:
+        """What is wrong with the values on all ranks, empty if nothing (local)."""
+        name = getattr(self.function, "__name__", "the function")
+        wrong = next((value for value in values if isinstance(value, str)), None)
+        if wrong is not None:
+            return f"objective.value: {name} returned {wrong}; it should return one number"
+        numbers = np.array(values, dtype=float)
+        if np.isclose(numbers, numbers[0], rtol=AGREE, atol=0, equal_nan=True).all():
+            return ""
+        other = int(np.argmin(np.isclose(numbers, numbers[0], rtol=AGREE, atol=0, equal_nan=True)))
+        return (
+            f"objective.value: {name} returned {numbers[0]:.9g} on rank 0 and {numbers[other]:.9g} on rank {other}; it "
+            "should return the same number on all ranks: add up what the ranks have, "
+            "physics.comm.allreduce(part)"
+        )
 
 
 def make_value(objective: Objective, physics: Physics) -> Value:
@@ -109,10 +138,27 @@ def _load(comm: MPI.Comm, path: str, name: str) -> Callable[[Array, Physics], fl
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         function = getattr(module, name, None)
-    except Exception as error:  # whatever the user's file does
+    except (Exception, SystemExit) as error:  # whatever the user's file does
         said = [f"objective.value: {path} cannot be loaded: {type(error).__name__}: {error}"]
     if not said and not callable(function):
         said = [f"objective.value: there is no function {name} in {path}"]
+    if not said and not _takes_two(function):
+        said = [f"objective.value: {name} in {path} should take (rho, physics), it takes {inspect.signature(function)}"]
     raise_together(comm, said)
     loaded: Callable[[Array, Physics], float] = function
     return loaded
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with two arguments, as far as Python can tell (local)."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # of a compiled function
+        return True
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -52,6 +53,7 @@ Whole = Annotated[int, BeforeValidator(_no_text), Field(le=2**31 - 1)]
 Positive = Annotated[Number, Field(gt=0)]
 Count = Annotated[Whole, Field(ge=1)]
 Vector = Annotated[tuple[Number, ...], Field(min_length=2, max_length=3)]
+ROUNDING = 1e-12  #: relative; a continuation this near to its end has come to it
 
 
 class Continuation(Spec):
@@ -74,9 +76,13 @@ class Continuation(Spec):
     def at(self, iteration: int) -> float:
         """Value at a design iteration (1, 2, ...): a pure function, so that a resumed run agrees."""
         changes = (iteration - 1) // self.every
-        if self.factor is not None:
-            return float(min(self.max, self.start * self.factor ** min(changes, 1000)))
-        return float(min(self.max, self.start + (self.step or 0.0) * changes))
+        if self.factor is None:
+            value = self.start + (self.step or 0.0) * changes
+        elif changes * math.log(self.factor) < math.log(self.max) - math.log(self.start):
+            value = self.start * self.factor**changes
+        else:
+            value = self.max
+        return self.max if value > self.max * (1 - ROUNDING) else value
 
     def settled(self, iteration: int) -> bool:
         """Whether the final value has been in force for a full stage."""

@@ -72,10 +72,19 @@ def save(
 def load(
     folder: Path, comm: MPI.Comm, key: NDArray[np.int64], n_global: int, names: Sequence[str] | None = None
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Owned arrays (all, or those named) and meta of the newest usable restart set; collective.
+    """What `read` gives, with damaged sets out of the way of the next save; collective."""
+    arrays, meta, damaged = read(folder, comm, key, n_global, names)
+    set_aside(comm, damaged)
+    return arrays, meta
 
-    A set with a wrong size or checksum is passed over with a warning. Raises InputError on all ranks if none
-    is usable.
+
+def read(
+    folder: Path, comm: MPI.Comm, key: NDArray[np.int64], n_global: int, names: Sequence[str] | None = None
+) -> tuple[dict[str, Array], dict[str, Any], list[Path]]:
+    """Owned arrays (all, or those named) and meta of the newest usable restart set, and damaged sets; collective.
+
+    A set with a wrong size or checksum is passed over with a warning. Nothing is written. Raises InputError on all
+    ranks if none is usable.
     """
     root = Path(folder) / "checkpoint"
     found, complaints = on_root(comm, lambda: restart_sets.find(root))
@@ -91,12 +100,16 @@ def load(
             arrays, complaint = _read_set(comm, path, record, names, blocks)
             if not complaint:
                 _warn(comm, [*complaints, f"continuing from {path}"] if complaints else [])
-                if comm.rank == 0:
-                    restart_sets.set_aside(damaged)
-                return arrays, record["meta"]
+                return arrays, record["meta"], damaged
             damaged.append(path)
         complaints.append(complaint)
     raise _none_usable(root, complaints)
+
+
+def set_aside(comm: MPI.Comm, damaged: Sequence[Path]) -> None:
+    """Mark sets as incomplete, so that the next save overwrites them and not a good one; local."""
+    if comm.rank == 0:
+        restart_sets.set_aside(damaged)
 
 
 def latest_meta(folder: Path) -> dict[str, Any]:
@@ -158,11 +171,11 @@ def _read_set(
         block: Array = np.empty(0)
         try:
             part, block = _read_part(file, entry, blocks, with_head=comm.rank == 0)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             failure = f"{file} could not be read ({error})"
         answers = comm.allgather((failure, part))
         failures = [text for text, _ in answers if text]
-        if not failures and combine(part for _, part in answers) != entry["crc32"]:
+        if not failures and combine(part for _, part in answers) != entry.get("crc32"):
             failures = [f"{file} is damaged (wrong checksum)"]
         if failures:
             return {}, failures[0]

@@ -70,7 +70,7 @@ class History:
         if append_from is not None and self._path.exists():
             try:
                 kept = [row for row in _complete_rows(self._path) if int(row["iteration"]) <= append_from]
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, csv.Error) as error:
                 raise OSError(f"the rows in it are not a history ({error})") from error
         table = io.StringIO()
         writer = csv.DictWriter(table, _COLUMNS, restval="nan", extrasaction="ignore", lineterminator="\n")
@@ -84,6 +84,18 @@ class History:
             file.write(",".join(cells) + "\n")
 
 
+def check_history(path: Path) -> None:
+    """Raise InputError if there is a table that a run could not go on with; local."""
+    try:
+        if path.exists():
+            for row in _complete_rows(path):
+                int(row["iteration"])
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path}: the rows in it are not a history ({error}); move the file away to go on without them"
+        ) from None
+
+
 def read_history(path: Path) -> dict[str, NDArray]:
     """Columns of a history.csv as arrays: integers, text (kind) and floats (the others). Local.
 
@@ -93,7 +105,7 @@ def read_history(path: Path) -> dict[str, NDArray]:
         rows = _complete_rows(Path(path))
         columns = list(rows[0]) if rows else _COLUMNS
         return {name: np.array([row[name] for row in rows], dtype=_TYPES.get(name, float)) for name in columns}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(f"{path}: not a readable history ({error}).") from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,14 +13,18 @@ from typing import Any
 
 from morpho.results.storage import sync_folder
 
-_FORMAT = 1
+_FORMAT = 2
 _SETS = ("a", "b")
+_SEAL = '"crc32": "{}"'  #: checksum of the text of meta.json with zeros in its place
+_SEALED = re.compile(rb'\A\{\n "format": 2,\n "crc32": "([0-9a-f]{8})",\n')
 
 
 def record(sequence: int, n_global: int, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     """Content of meta.json; arrays maps names to shape, bytes and crc32 of the whole file."""
-    content = {"format": _FORMAT, "sequence": sequence, "n_global": n_global, "arrays": arrays, "meta": meta}
-    return json.dumps(content, indent=1) + "\n"
+    content = {"format": _FORMAT, "crc32": "0" * 8, "sequence": sequence, "n_global": n_global}
+    text = json.dumps(content | {"arrays": arrays, "meta": meta}, indent=1) + "\n"
+    crc = zlib.crc32(text.encode())
+    return text.replace(_SEAL.format("0" * 8), _SEAL.format(f"{crc:08x}"), 1)
 
 
 def find(root: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
@@ -28,9 +34,7 @@ def find(root: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
         if not path.exists():
             continue
         try:
-            content = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ValueError(f"format {content['format']} is not known to this version")
+            content = _checked((path / "meta.json").read_bytes())
             for name, entry in content["arrays"].items():
                 size = (path / f"{name}.npy").stat().st_size
                 if size != entry["bytes"]:
@@ -40,11 +44,25 @@ def find(root: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
             found.append((path, content))
         except FileNotFoundError as error:
             complaints.append(f"{path} is incomplete (no {Path(error.filename).name})")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             complaints.append(f"{path} is damaged ({error})")
     # Not by iteration: a run started afresh in the same folder counts from 1 again.
     found.sort(key=lambda item: item[1]["sequence"], reverse=True)
     return found, complaints
+
+
+def _checked(text: bytes) -> dict[str, Any]:
+    """The record in the text of a meta.json; format 1, of earlier versions, has no checksum."""
+    if sealed := _SEALED.match(text):
+        start, end = sealed.span(1)
+        if zlib.crc32(text[:start] + b"0" * 8 + text[end:]) != int(sealed[1], 16):
+            raise ValueError("meta.json has a wrong checksum")
+    content: dict[str, Any] = json.loads(text)
+    if not sealed and content["format"] != 1:
+        raise ValueError(f"format {content['format']!r} of meta.json is not known to this version")
+    if not (isinstance(content["sequence"], int) and isinstance(content["n_global"], int)):
+        raise ValueError("meta.json is not a record of a restart set")
+    return content
 
 
 def next_set(root: Path) -> tuple[Path, int]:

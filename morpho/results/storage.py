@@ -22,13 +22,23 @@ def write_together(comm: MPI.Comm, target: Path, work: Callable[[], T]) -> T:
     result: T | None = None
     failure = ""
     try:
-        result = work()
-    except OSError as error:
-        failure = f"Could not write {error.filename or target}: {error.strerror or error}."
+        result = as_storage_error(target, work)
+    except StorageError as error:
+        failure = str(error)
     said = dict.fromkeys(text for text in comm.allgather(failure) if text)
     if said:
         raise StorageError(" ".join(said))
     return result  # type: ignore[return-value]
+
+
+def as_storage_error(target: Path, work: Callable[[], T]) -> T:
+    """Run work; its OSError is a StorageError that names the file, or the target (local)."""
+    try:
+        return work()
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Could not write {error.filename or target}: {error.strerror or error}.") from None
 
 
 def write_on_root(comm: MPI.Comm, target: Path, work: Callable[[], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from helpers import box, main, make_problem, plane
 from two_scale_problems import cantilever, finished, two_cases
 
 import morpho
+from morpho.errors import SolverError
 from morpho.gradients import dmd
 from morpho.gradients.dmd import Extrapolation, Operator
 from morpho.gradients.koopman import Koopman
@@ -158,6 +160,26 @@ def test_a_bad_landing_is_taken_back(mode, monkeypatch):
     assert in_vain >= 3 and not any(s.advice.how == "jump" for s in own)
     assert own[-1].exact_solves == 40 + in_vain
     assert [s.objective for s in own] == pytest.approx([s.objective for s in exact], rel=1e-6)
+
+
+def test_a_landing_without_a_solution_is_taken_back(monkeypatch, caplog):
+    """The run goes on as if there had been no jump."""
+
+    def fails(self, iteration, x, landing, design):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(self.physics), "solve", no_solution)
+            return judge(self, iteration, x, landing, design)
+
+    def no_solution(self, rho, *_):
+        self.displacements()[0][:] = np.nan
+        raise SolverError("on purpose")
+
+    judge = Koopman._judge
+    monkeypatch.setattr(Koopman, "_judge", fails)
+    caplog.set_level(logging.INFO, logger="morpho")
+    steps, plain = run(slow(iterations=16)), run(exactly(slow(iterations=16)))
+    assert "no solution at the landing of the jump, which is discarded (on purpose)" in caplog.text
+    np.testing.assert_allclose([s.objective for s in steps], [s.objective for s in plain], rtol=1e-6)
 
 
 def test_a_bad_fit_is_no_landing(caplog):

@@ -284,9 +284,11 @@ def test_resumed_with_another_network(tmp_path):
     longer = [*LONGER, "gradient.onsg.value_weight=0.5"]
     resumed = morpho.resume(tmp_path, morpho.load_problem(tmp_path / "problem.yaml", longer), MPI.COMM_SELF)
     assert np.isfinite(resumed.objective)
-    other = morpho.load_problem(tmp_path / "problem.yaml", [*LONGER, "gradient.onsg.architecture=mlp"])
-    with pytest.raises(InputError, match="the network of the checkpoint has other layers"):
-        morpho.resume(tmp_path, other, MPI.COMM_SELF)
+    limit = f"optimizer.max_iterations={resumed.iterations + 4}"
+    other = morpho.load_problem(tmp_path / "problem.yaml", [limit, "gradient.onsg.architecture=mlp"])
+    assert np.isfinite(morpho.resume(tmp_path, other, MPI.COMM_SELF).objective)
+    log = (tmp_path / "log.txt").read_text()
+    assert "gradient.onsg.architecture was residual and is mlp: onsg starts to learn afresh" in log
 
 
 def test_convolutions_need_a_box():

@@ -317,6 +317,12 @@ def test_continuation_values(tmp_path: Path) -> None:
     assert [times.at(i) for i in range(1, 11)] == [1, 1, 2, 2, 4, 4, 8, 8, 10, 10]
     assert times.at(10**9) == 10.0
     assert value_at(3.0, 7) == 3.0
+    steep = Continuation(start=1, max=64, every=1, factor=10)
+    assert [steep.at(i) for i in (1, 2, 3, 310, 10**6)] == [1, 10, 64, 64, 64]
+    uneven = Continuation(start=0.1, max=0.3, every=1, step=0.1)
+    assert [uneven.at(i) for i in (2, 3, 4)] == [0.2, 0.3, 0.3]
+    short = Continuation(start=1, max=2, every=1, step=1 / 49)
+    assert short.at(50) == 2, "the last step is not lost by rounding"
 
 
 def test_continuation_settles_after_a_full_stage_at_its_end() -> None:

@@ -16,7 +16,7 @@ import pytest
 from results_boxes import owned_keys, run_script
 
 from morpho.errors import InputError, StorageError
-from morpho.results import checkpoint
+from morpho.results import checkpoint, restart_sets
 from morpho.results.checkpoint import latest_meta, load, save
 from morpho.results.checksum import combine
 
@@ -165,3 +165,30 @@ def test_kill_at_any_time_leaves_a_loadable_set(tmp_path):
 def test_full_disk_is_an_error_on_all_ranks(tmp_path, full_rank):
     answers = run_script(3, "full_disk_script.py", "checkpoint", tmp_path, full_rank)
     assert len(answers) == 3 and all("StorageError" in text and "checkpoint" in text for text in answers)
+
+
+def test_any_flipped_bit_of_a_record_is_found(tmp_path, caplog):
+    save_step(tmp_path, 1)
+    save_step(tmp_path, 2)
+    path = set_of(tmp_path, 2) / "meta.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        found, complaints = restart_sets.find(tmp_path / "checkpoint")
+        assert [record["meta"]["iteration"] for _, record in found] == [1], place
+        assert str(path.parent) in complaints[0]
+    with caplog.at_level(logging.WARNING):
+        assert load_step(tmp_path) == 1
+    assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "1", '{"format": 1}', "[" * 100_000, '{"format": 1, "arrays": {"x": 3}}']
+)
+def test_a_record_that_is_none(tmp_path, text):
+    save_step(tmp_path, 1)
+    (set_of(tmp_path, 1) / "meta.json").write_text(text)
+    with pytest.raises(InputError, match="there is no usable checkpoint"):
+        load_step(tmp_path)

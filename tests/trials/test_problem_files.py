@@ -431,7 +431,7 @@ def test_units_that_do_not_go_together(tmp_path: Path, E: float, force: float, s
 
 def test_blocks_where_the_voxel_engine_is_not_in_use(tmp_path: Path) -> None:
     problem = load_problem(write_mbb(tmp_path, "engine: assembled", "gradient: {source: secant}"))
-    with pytest.raises(InputError, match="take fewer mesh.box.cells, or use the voxel engine"):
+    with pytest.raises(InputError, match=r"take fewer mesh\.box\.cells, or use the voxel engine"):
         morpho.solve(problem, comm=MPI.COMM_SELF)
 
 

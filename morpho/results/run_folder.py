@@ -1,0 +1,187 @@
+"""Run folders: which of them may be written, who is writing, and which files a run leaves there.
+
+All functions are local; rank 0 calls them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from morpho.errors import InputError
+
+LOCK = ".lock"
+WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*")
+#: what `morpho export` and `morpho report` have made of the design of a moment
+DERIVED = ("design.stl", "design.ply", "design.png", "history.png")
+BENCH = ("bench.json", "bench.md", "bench.png")
+#: folders of a run, and what may be removed from them
+STORES = {
+    "vtk": ("design_*.vt[ui]", "design_*.pvt[ui]"),
+    "checkpoint/a": ("*.npy", "meta*.json"),
+    "checkpoint/b": ("*.npy", "meta*.json"),
+    "checkpoint": (),
+}
+
+
+@dataclass
+class Lock:
+    """The right to write into a folder; the kernel takes it back when the process ends, however it ends."""
+
+    path: Path
+    is_new: bool  #: whether there was no lock file before
+    descriptor: int
+
+    def sign(self) -> None:
+        """Leave a note of who writes here."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, f"{_me()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others write."""
+        os.close(self.descriptor)
+
+    def withdraw(self) -> None:
+        """Release it, and leave no trace of it."""
+        if self.is_new:
+            with suppress(OSError):
+                self.path.unlink()
+        self.release()
+
+
+def refusal(folder: Path, overwrite: bool, bench: bool = False) -> str:
+    """Why nothing may be written to a folder, empty if it may.
+
+    A folder that holds no run is written to only if it is empty; names that begin with a dot do not count.
+    """
+    if folder.is_symlink():
+        return f"{folder} is a link to {os.readlink(folder)}; give the folder itself"
+    if not folder.exists():
+        return ""
+    if not folder.is_dir():
+        return f"{folder} is a file; give a folder"
+    holds = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if not holds:
+        return holder(folder)
+    if (folder / "bench.json").is_file() if bench else is_run(folder):
+        if overwrite:
+            return holder(folder)
+        on = "" if bench else f"; `morpho resume {folder}` goes on with it"
+        return (
+            f"{folder} holds the results of {'a benchmark' if bench else 'a run'} already: replace them with "
+            f"--overwrite (in Python overwrite=True), or choose another --output{on}"
+        )
+    shown = ", ".join(holds[:3]) + (", ..." if len(holds) > 3 else "")
+    return f"{folder} is no run folder and holds other files ({shown}), which stay as they are; choose a new folder"
+
+
+def complaints(folder: Path, overwrite: bool, bench: bool = False) -> list[str]:
+    """What `refusal` says, and what keeps it from looking."""
+    try:
+        said = refusal(folder, overwrite, bench)
+    except OSError as error:
+        said = f"{folder} cannot be read ({error.strerror}); choose a folder that can be written"
+    return [f"--output: {said}"] if said else []
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder was written by a run, be it cut short."""
+    try:
+        with open(folder / "problem.yaml", "rb") as file:
+            ours = file.read(9) == b"# morpho "
+    except OSError:
+        return False
+    return ours and any((folder / name).exists() for name in (LOCK, "log.txt", "history.csv"))
+
+
+def holder(folder: Path) -> str:
+    """Who writes to a folder now, as a complaint; empty if nobody does."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return "" if _seized(descriptor) else _in_use(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(folder: Path) -> Lock:
+    """Take the right to write to a folder, which exists.
+
+    Raises:
+        InputError: another process has it.
+        OSError: no lock file can be made.
+    """
+    path = folder / LOCK
+    while True:
+        is_new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not _seized(descriptor):
+            said = _in_use(folder, descriptor)
+            os.close(descriptor)
+            raise InputError(said)
+        with suppress(FileNotFoundError):  # a process that was refused has just removed the file
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return Lock(path, is_new, descriptor)
+        os.close(descriptor)
+
+
+def clear(folder: Path, bench: bool = False) -> None:
+    """Remove what a run has left in a folder, and nothing else; links go, not what they point to."""
+    for path in _products(folder, bench):
+        path.unlink(missing_ok=True)
+    for name in () if bench else STORES:
+        with suppress(OSError):  # what others have put there keeps it
+            (folder / name).rmdir()
+
+
+def clear_derived(folder: Path) -> None:
+    """Remove pictures and surfaces of the design so far."""
+    for path in _matching(folder, DERIVED):
+        path.unlink(missing_ok=True)
+
+
+def _products(folder: Path, bench: bool) -> Iterator[Path]:
+    if bench:
+        yield from _matching(folder, BENCH)
+        return
+    yield from _matching(folder, WRITTEN)
+    for name, patterns in STORES.items():
+        store = folder / name
+        if store.is_symlink():
+            yield store
+        elif store.is_dir():
+            yield from _matching(store, patterns)
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Files and links of these names, also half-written ones."""
+    found = {path for pattern in patterns for ending in ("", ".partial") for path in folder.glob(pattern + ending)}
+    return [path for path in found if path.is_symlink() or not path.is_dir()]
+
+
+def _seized(descriptor: int) -> bool:
+    """Lock an open file, unless another process has; a file system without locks lets everybody in."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _in_use(folder: Path, descriptor: int) -> str:
+    who = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+    return f"{folder}: a run is writing here ({who}); wait for its end, or choose another folder"
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
