@@ -56,7 +56,7 @@ def facts(comm: MPI.Comm, folder: str) -> dict:
     for name in NAMES:
         settings = [f"objective={{kind: black_box, value: own.py:{name}}}", "gradient.source=guided_es"]
         try:
-            result = morpho.solve(morpho.load_problem(file, settings), Path(folder) / name, comm)
+            result = morpho.solve(morpho.load_problem(file, settings, allow_code=True), Path(folder) / name, comm)
             found[name] = result.message
         except OwnCodeError as error:
             found[name] = str(error)
@@ -66,7 +66,7 @@ def facts(comm: MPI.Comm, folder: str) -> dict:
             raise KeyError("in a callback")
 
     try:
-        morpho.solve(morpho.load_problem(file), Path(folder) / "callback", comm, fail)
+        morpho.solve(morpho.load_problem(file, allow_code=True), Path(folder) / "callback", comm, fail)
     except KeyError as error:
         found["callback"] = str(error)
     return found

@@ -234,7 +234,7 @@ WORDS = {
     ("design:", "0: 2\ndesign:"): "0: unknown key",
     ("design:", "objective: {kind: mass}\ndesign:"): "objective.kind: got 'mass'; expected 'compliance', 'volume'",
     ("design:", "objective: {kind: mechanism}\ndesign:"): "morpho has no compliant mechanisms",
-    ("design:", "optimizer: {kind: OC}\ndesign:"): "optimizer.kind: got 'OC'; expected 'oc', 'mma'; did you mean 'oc'?",
+    ("design:", "optimizer: {kind: OC}\ndesign:"): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma'; did you mean 'oc'?",
     ("design:", "optimizer:\ndesign:"): "optimizer: is empty; expected keys such as kind, max_iterations",
     ("design:", "optimizer: 3\ndesign:"): "optimizer: got 3; expected keys such as kind",
     ("design:", "optimizer: [3]\ndesign:"): "optimizer: got [3]; expected keys such as kind",
