@@ -122,8 +122,8 @@ def _check_box(problem: Problem, box: BoxMesh) -> list[str]:
     radius = problem.design.filter.radius
     if radius is not None and radius > WIDEST * diagonal:
         said.append(
-            f"design.filter.radius: got {radius:g} in a box with a diagonal of {diagonal:.3g}, which makes all densities "
-            f"equal; about two cells ({2 * math.prod(edges) ** (1 / len(edges)):.3g}) are usual"
+            f"design.filter.radius: got {radius:g} in a box with a diagonal of {diagonal:.3g}, which makes all "
+            f"densities equal; about two cells ({2 * math.prod(edges) ** (1 / len(edges)):.3g}) are usual"
         )
     for i, constraint in enumerate(problem.constraints):
         if isinstance(constraint, VolumeConstraint) and constraint.region is None:
