@@ -10,6 +10,7 @@ from morpho.problem.regions import Region
 from morpho.problem.spec import BoxMesh, Problem, VolumeConstraint
 
 FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow for 1e-6 of it
+BEYOND = 10**10  #: cells; memory is the first concern of so many
 WIDEST = 1e8  #: radius of a filter relative to the whole box
 LEAST = 1e-3  #: cells that a volume fraction should make up
 FARTHEST = 1e9  #: distance from zero in edges of a cell
@@ -109,7 +110,8 @@ def _check_box(problem: Problem, box: BoxMesh) -> list[str]:
     diagonal = math.hypot(*box.size)
     edges = [length / (n * 2**problem.mesh.refine) for length, n in zip(box.size, box.cells, strict=True)]
     shown = " x ".join(f"{edge:.3g}" for edge in edges)
-    if min(edges) < FLATTEST * diagonal:
+    cells = math.prod(box.cells) * 2 ** (problem.mesh.refine * len(box.size))
+    if min(edges) < FLATTEST * diagonal and cells < BEYOND:
         said.append(
             f"mesh.box: cells of {shown} in a box with a diagonal of {diagonal:.3g}; an edge should be at least "
             f"{FLATTEST:g} of it, so that planes and points can be told apart"
@@ -126,11 +128,11 @@ def _check_box(problem: Problem, box: BoxMesh) -> list[str]:
             f"densities equal; about two cells ({2 * math.prod(edges) ** (1 / len(edges)):.3g}) are usual"
         )
     for i, constraint in enumerate(problem.constraints):
-        if isinstance(constraint, VolumeConstraint) and constraint.region is None:
-            cells = math.prod(box.cells) * 2 ** (problem.mesh.refine * len(box.size))
-            if constraint.volume_fraction * cells < LEAST:
-                said.append(
-                    f"constraints[{i}].volume_fraction: got {constraint.volume_fraction:g}, next to nothing of {cells} "
-                    "cells; a structure takes more"
-                )
+        if not isinstance(constraint, VolumeConstraint) or constraint.region is not None:
+            continue
+        if constraint.volume_fraction * cells < LEAST:
+            said.append(
+                f"constraints[{i}].volume_fraction: got {constraint.volume_fraction:g}, next to nothing of {cells} "
+                "cells; a structure takes more"
+            )
     return said

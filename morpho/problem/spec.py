@@ -94,7 +94,9 @@ class Support(Spec):
             cure = f"write [{', '.join(letters)}]" if len(letters) > 1 else f"write {next(iter(letters))}"
         else:
             cure = "expected all, x, y, z, or a list such as [x, y]"
-        given = repr(value) if isinstance(value, str) else str(value).replace("None", "nothing").replace("'", "")
+        if value is None:
+            raise ValueError(cure)
+        given = repr(value) if isinstance(value, str) else str(value).replace("'", "")
         raise ValueError(f"got {given[:80]}; {cure}")
 
     @property

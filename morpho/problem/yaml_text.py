@@ -117,8 +117,8 @@ class _Reader:
             return self._mapping(node)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(part) for part in node.value]
-        if node.style in (None, ""):
-            return plain_value(node.value)
+        if node.style in (None, "") and not isinstance(value := plain_value(node.value), str):
+            return value
         if not node.value.isprintable():
             self._complain(node, f"the text {_short(node.value)} has characters that cannot be shown; delete them")
         return node.value
@@ -196,14 +196,21 @@ def _why(error: Any, lines: list[str], at: int) -> str:
         return _between_levels(lines, at, "sequence" in context or "collection" in context, begun)
     if match := re.match(r"found character '(.+?)' that cannot start any token", problem):
         return f"a text that starts with {match[1]} has to stand in quotes"
+    if problem == "found unexpected ':'":
+        return "a space is missing after a colon, or the value"
     if "could not find expected ':'" in problem:
         return "a key without a colon; write `key: value`"
     return problem
 
 
 def _second_value(lines: list[str], at: int) -> str:
-    above = next((i for i in range(at - 1, -1, -1) if lines[i].split("#")[0].strip()), None)
-    if above is not None and _indent(lines[at]) > _indent(lines[above]) and not lines[above].rstrip().endswith(":"):
+    above = _above(lines, at)
+    if (
+        above is not None
+        and at < len(lines)
+        and _indent(lines[at]) > _indent(lines[above])
+        and not lines[above].rstrip().endswith(":")
+    ):
         return (
             f"this line is indented deeper than line {above + 1}, which has its value already; "
             "keys of one mapping start in the same column"
@@ -212,16 +219,26 @@ def _second_value(lines: list[str], at: int) -> str:
 
 
 def _between_levels(lines: list[str], at: int, in_list: bool, begun: int | None) -> str:
-    spaces = _indent(lines[at]) if at < len(lines) else 0
-    if in_list and not lines[at].lstrip().startswith("- "):
+    line = lines[at] if at < len(lines) else ""
+    if line.lstrip().startswith(":"):
+        return "a key is expected before the colon"
+    above = _above(lines, at)
+    if above is not None and _indent(line) > _indent(lines[above]):
+        return _second_value(lines, at)
+    if in_list and not line.lstrip().startswith("- "):
         return (
             f"this line starts in the column of the list that begins in line {begun}, but not with a dash; "
             "indent it deeper to belong to the entry above, or less to end the list"
         )
     return (
-        f"this line is indented by {spaces} spaces, which fits no line above it; "
+        f"this line is indented by {_indent(line)} spaces, which fits no line above it; "
         "keys of one mapping start in the same column"
     )
+
+
+def _above(lines: list[str], at: int) -> int | None:
+    """The nearest line above with something in it."""
+    return next((i for i in range(min(at, len(lines)) - 1, -1, -1) if lines[i].split("#")[0].strip()), None)
 
 
 def _indent(line: str) -> int:
