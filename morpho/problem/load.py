@@ -113,11 +113,13 @@ def _resolved(path: Path) -> Path:
     """The path from the root; links that lead round in circles stay as they are."""
     try:
         return path.resolve()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         return path.absolute()
 
 
 def _content(path: Path) -> bytes:
+    if "\0" in str(path):
+        raise InputError(": cannot be read (there is a NUL in the path); give the path of a problem file")
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(": cannot be read (it is no regular file); give the path of a problem file")
@@ -125,8 +127,6 @@ def _content(path: Path) -> bytes:
             content = file.read(BYTES + 1)
     except OSError as error:
         raise InputError(f": cannot be read ({error.strerror}); give the path of a problem file") from None
-    except ValueError:
-        raise InputError(": cannot be read (there is a NUL in the path); give the path of a problem file") from None
     if len(content) > BYTES:
         raise InputError(f": has more than {BYTES / 1e6:g} MB; a problem file is a page of text, meshes have their own")
     return content
@@ -140,6 +140,8 @@ def _mesh_complaints(file: Path, folder: Path) -> list[str]:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return [f"mesh.file: there is no file {file}; the path is relative to {folder}"]
         return [f"mesh.file: {file} cannot be read ({error.strerror})"]
+    except ValueError:
+        return [f"mesh.file: got {str(file)!r}, a path with a NUL in it"]
     if not stat.S_ISREG(found.st_mode):
         return [f"mesh.file: {file} is no regular file; give the path of a mesh file"]
     if not os.access(file, os.R_OK):

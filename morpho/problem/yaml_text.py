@@ -121,7 +121,7 @@ class _Reader:
             return value
         if not node.value.isprintable():
             self._complain(node, f"the text {_short(node.value)} has characters that cannot be shown; delete them")
-        return node.value
+        return "".join(character for character in node.value if character.isprintable())
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         own: dict[str, Any] = {}
@@ -205,12 +205,8 @@ def _why(error: Any, lines: list[str], at: int) -> str:
 
 def _second_value(lines: list[str], at: int) -> str:
     above = _above(lines, at)
-    if (
-        above is not None
-        and at < len(lines)
-        and _indent(lines[at]) > _indent(lines[above])
-        and not lines[above].rstrip().endswith(":")
-    ):
+    deeper = above is not None and at < len(lines) and _indent(lines[at]) > _indent(lines[above])
+    if above is not None and deeper and not lines[above].rstrip().endswith(":"):
         return (
             f"this line is indented deeper than line {above + 1}, which has its value already; "
             "keys of one mapping start in the same column"
