@@ -207,7 +207,7 @@ def test_disk_too_full_for_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("solver.petsc_options.ksp_type=foo", "solver.petsc_options: PETSc refuses an option"),
+        ("solver.petsc_options.pc_factor_shift_type=foo", "solver.petsc_options: PETSc refuses an option"),
         ("loads[0].forces[0].total=[0,0]", "loads[0]: the forces of case"),
     ],
 )

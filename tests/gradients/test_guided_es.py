@@ -205,7 +205,7 @@ def test_a_function_of_ones_own(tmp_path):
     (tmp_path / "own.py").write_text(FUNCTION)
     text = morpho.problem.dump_problem(box_of_values("own.py:distance", 60, kind="mma", alpha=1.0, pairs=16))
     (tmp_path / "given.yaml").write_text(text)
-    result = morpho.solve(morpho.load_problem(tmp_path / "given.yaml"), comm=COMM)
+    result = morpho.solve(morpho.load_problem(tmp_path / "given.yaml", allow_code=True), comm=COMM)
     assert result.objective < 0.5 * 0.25 * 288
     assert result.compliance == {}
 
