@@ -50,7 +50,7 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     for i, case in enumerate(problem.loads):
         total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
         lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
-    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.optimizer.kind}")
+    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
     needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
     lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
     return lines + [f"warning: {text}" for text in _slips(problem, mesh.cell_size, float(np.linalg.norm(high - low)))]

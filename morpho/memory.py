@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 from mpi4py import MPI
 
 from morpho.fem import engine
 from morpho.gradients import registry
+from morpho.parallel import physical_memory
 from morpho.problem.spec import Problem
 
 PROCESS = 0.27e9  #: bytes of a rank with its libraries
@@ -38,7 +38,7 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
             within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
             total += NEIGHBOUR * n_cells * min(within, n_cells)
     total += (BLOCKS if registry.uses_blocks(problem.gradient.source) else 0) * n_cells
-    total += (MMA if problem.optimizer.kind == "mma" else 0) * n_cells
+    total += (MMA if problem.update == "mma" else 0) * n_cells
     return total + ranks * (PROCESS + (TORCH if problem.gradient.source in _WITH_TORCH else 0))
 
 
@@ -82,7 +82,7 @@ def _counted(n: int) -> str:
 
 def _of_this_machine() -> int:
     """Physical memory, or the share of it that a container may use (local)."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    physical = physical_memory()
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             physical = min(physical, int(Path(limit).read_text()))

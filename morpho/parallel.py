@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,11 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 
 T = TypeVar("T")
+
+
+def physical_memory() -> int:
+    """Bytes of the machine (local)."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def global_sum(comm: MPI.Comm, values: Array) -> float:

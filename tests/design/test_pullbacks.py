@@ -295,11 +295,16 @@ LEFT, RIGHT = ({"box": {"min": [a, 0], "max": [b, 1]}} for a, b in ((0, 0.5), (0
             {"solid": [{"box": {"min": [0, 0], "max": [0.8, 1]}}]},
             r"volume_fraction: got 0.5, but the solid .* take 0.8",
         ),
+        (
+            {"solid": [{"box": {"min": [0, 0], "max": [0.2, 1]}}]},
+            r"constraints\[1\].volume_fraction: got 0.3, but the solid passive .* take 0.4 of its region",
+        ),
     ],
 )
 def test_complaints(passive, said):
     part = box([10, 10])
-    problem = make_problem(part, design={"passive": passive}, constraints=[{"volume_fraction": 0.5}])
+    volumes = [{"volume_fraction": 0.5}, {"volume_fraction": 0.3, "region": LEFT}]
+    problem = make_problem(part, design={"passive": passive}, constraints=volumes)
     complaints = Design(make_mesh(part), problem).complaints
     assert any(re.search(said, text) for text in complaints), complaints
 
