@@ -233,7 +233,10 @@ WORDS = {
     ("design:", "0: 2\ndesign:"): "0: unknown key",
     ("design:", "objective: {kind: mass}\ndesign:"): "objective.kind: got 'mass'; expected 'compliance', 'volume'",
     ("design:", "objective: {kind: mechanism}\ndesign:"): "morpho has no compliant mechanisms",
-    ("design:", "optimizer: {kind: OC}\ndesign:"): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma'; did you mean 'oc'?",
+    (
+        "design:",
+        "optimizer: {kind: OC}\ndesign:",
+    ): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma'; did you mean 'oc'?",
     ("design:", "optimizer:\ndesign:"): "optimizer: is empty; expected keys such as kind, max_iterations",
     ("design:", "optimizer: 3\ndesign:"): "optimizer: got 3; expected keys such as kind",
     ("design:", "optimizer: [3]\ndesign:"): "optimizer: got [3]; expected keys such as kind",
@@ -356,6 +359,7 @@ def test_petsc_options_of_a_file_touch_nothing(tmp_path: Path) -> None:
 
 
 BLACK_BOX = (
+    "engine: assembled",
     "objective: {kind: black_box, value: own.py:f}",
     "gradient: {source: guided_es, guided_es: {pairs: 1}}",
     "optimizer: {max_iterations: 1}",
@@ -364,6 +368,7 @@ OWN = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n\n\nde
 
 
 def test_own_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / ".petscrc").write_text("-elasticity_ksp_view ascii:victim.txt\n")
     (tmp_path / "own.py").write_text(OWN)
     file, folder, ran = write_mbb(tmp_path, *BLACK_BOX), tmp_path / "run", tmp_path / "ran"
     with pytest.raises(InputError, match=r"mbb.yaml:\d+: objective.value: the file names code to run, f in own.py"):
@@ -382,6 +387,7 @@ def test_own_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
     resumed = run(1, "resume", folder, *settings("optimizer.max_iterations=2"), cwd=tmp_path)
     assert resumed.returncode == 2 and "allow it with --allow-code" in resumed.stderr
     assert not ran.exists()
+    assert not (tmp_path / "victim.txt").exists()
 
 
 def test_check_says_what_it_understood(tmp_path: Path) -> None:
