@@ -147,16 +147,14 @@ def _block_complaints(problem: Problem) -> list[str]:
     if not registry.uses_blocks(problem.gradient.source) or engine.uses_voxels(problem):
         return []
     said, levels = [], problem.gradient.block.bit_length() - 1
-    if problem.mesh.box is not None:
-        why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
-        said.append(
-            f"gradient.source: {problem.gradient.source} works on boxes of equal cells with the voxel engine, which is "
-            f"not in use here ({why}); change that, or take source: exact"
-        )
-    elif problem.mesh.refine < levels:
+    if problem.mesh.refine < levels:
+        how = "refine, and take a coarser mesh file"
+        if problem.mesh.box is not None:
+            why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
+            how = f"refine a coarser box, or let the voxel engine solve, which needs no refinement (here: {why})"
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
-            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; refine, and take a coarser mesh file"
+            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; {how}"
         )
     if problem.gradient.source == "onsg" and problem.gradient.onsg.architecture == "conv":
         said.append(

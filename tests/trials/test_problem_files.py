@@ -371,6 +371,7 @@ def test_own_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
     (tmp_path / ".petscrc").write_text("-elasticity_ksp_view ascii:victim.txt\n")
     (tmp_path / "own.py").write_text(OWN)
     file, folder, ran = write_mbb(tmp_path, *BLACK_BOX), tmp_path / "run", tmp_path / "ran"
+    file.write_text(file.read_text().replace("cells: [12, 4]}}", "cells: [6, 2]}, refine: 1}"))
     with pytest.raises(InputError, match=r"mbb.yaml:\d+: objective.value: the file names code to run, f in own.py"):
         load_problem(file)
     problem = load_problem(file, allow_code=True)
@@ -448,7 +449,7 @@ def test_units_that_do_not_go_together(tmp_path: Path, E: float, force: float, s
 
 def test_blocks_where_the_voxel_engine_is_not_in_use(tmp_path: Path) -> None:
     problem = load_problem(write_mbb(tmp_path, "engine: assembled", "gradient: {source: secant}"))
-    with pytest.raises(InputError, match="secant works on boxes of equal cells with the voxel engine"):
+    with pytest.raises(InputError, match=r"let the voxel engine solve.*\(here: engine is assembled"):
         morpho.solve(problem, comm=MPI.COMM_SELF)
 
 
