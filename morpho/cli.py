@@ -224,13 +224,19 @@ def _start(context: typer.Context) -> MPI.Comm:
     import petsc4py
 
     # A closed pipe or terminal is no reason to end; what to do about signals morpho decides itself.
-    petsc4py.init([sys.argv[0], "-no_signal_handler", "1", *context.args])
+    petsc4py.init([sys.argv[0], "-no_signal_handler", "1", *_own_petsc_options(), *context.args])
     from mpi4py import MPI
 
     log = logging.getLogger("morpho")
     log.setLevel(logging.INFO if MPI.COMM_WORLD.rank == 0 else logging.CRITICAL)
     log.addHandler(_terminal())
     return MPI.COMM_WORLD
+
+
+def _own_petsc_options() -> list[str]:
+    """Those of the user's home; PETSc would also take what lies in the folder that morpho is started in."""
+    own = Path("~/.petscrc").expanduser()
+    return ["-skip_petscrc", *(["-options_file", str(own)] if own.is_file() else [])]
 
 
 def _terminal() -> logging.Handler:

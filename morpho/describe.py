@@ -16,7 +16,7 @@ from morpho.problem.spec import ComplianceConstraint, Constraint
 
 GROUPS = 30  #: that are listed at most
 STIFFEST_VOID = 1e-12  #: below it a solve loses its digits
-LARGE, TINY = 0.1, 1e-6  #: displacements relative to the size of the part that look like a slip of units
+LARGE, TINY = 0.1, 1e-5  #: displacements relative to the size of the part that look like a slip of units
 
 
 def describe(parts: Parts, stated: Problem | None = None) -> list[str]:

@@ -149,15 +149,13 @@ def _block_complaints(problem: Problem) -> list[str]:
         return []
     said, levels = [], problem.gradient.block.bit_length() - 1
     if problem.mesh.refine < levels:
-        cure = "refine, and take a coarser mesh file"
+        how = "refine, and take a coarser mesh file"
         if problem.mesh.box is not None:
             why = "; ".join(engine.obstacles(problem)) or "engine is assembled"
-            cure = (
-                f"refine, and take fewer mesh.box.cells, or use the voxel engine, which needs no refine (here: {why})"
-            )
+            how = f"refine a coarser box, or let the voxel engine solve, which needs no refinement (here: {why})"
         said.append(
             f"gradient.block: blocks of {problem.gradient.block} are the cells of a mesh before it is refined {levels} "
-            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; {cure}"
+            f"time{'s' * (levels > 1)}, but mesh.refine is {problem.mesh.refine}; {how}"
         )
     if problem.gradient.source == "onsg" and problem.gradient.onsg.architecture == "conv":
         said.append(

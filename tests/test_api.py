@@ -123,7 +123,10 @@ def test_problem_from_python(problem: morpho.Problem) -> None:
 @pytest.mark.parametrize(
     ("part", "fragment"),
     [
-        ({"constraints": [{"volume_fraction": 0.5}] * 2}, "oc takes compliance with one volume constraint"),
+        (
+            {"constraints": [{"volume_fraction": 0.5}] * 2, "optimizer": {"kind": "oc"}},
+            "oc takes compliance with one volume constraint",
+        ),
         ({"loads": [{"name": "tip"}]}, "the case does nothing"),
         ({"loads": [{"forces": [{"body": [0, 0, 1]}]}]}, "got 3 numbers, the mesh is 2-dimensional"),
         ({"gradient": {"source": "exakt"}}, "did you mean 'exact'?"),

@@ -11,7 +11,6 @@ from morpho.problem.spec import BoxMesh, Problem, VolumeConstraint
 
 FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow for 1e-6 of it
 BEYOND = 10**10  #: cells; memory is the first concern of so many
-WIDEST = 1e8  #: radius of a filter relative to the whole box
 LEAST = 1e-3  #: cells that a volume fraction should make up
 FARTHEST = 1e9  #: distance from zero in edges of a cell
 
@@ -132,12 +131,6 @@ def _check_box(problem: Problem, box: BoxMesh) -> list[str]:
         said.append(
             f"mesh.box.origin: got {list(box.origin)}, so far from zero that cells of {shown} lose their digits; "
             "bring it nearer"
-        )
-    radius = problem.design.filter.radius
-    if radius is not None and radius > WIDEST * diagonal:
-        said.append(
-            f"design.filter.radius: got {radius:g} in a box with a diagonal of {diagonal:.3g}, which makes all "
-            f"densities equal; about two cells ({2 * math.prod(edges) ** (1 / len(edges)):.3g}) are usual"
         )
     for i, constraint in enumerate(problem.constraints):
         if not isinstance(constraint, VolumeConstraint) or constraint.region is not None:

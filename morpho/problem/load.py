@@ -50,7 +50,7 @@ def load_problem(path: str | Path, overrides: Sequence[str] = (), *, allow_code:
         document = read_yaml(decode(_content(path)))
     except InputError as error:
         raise InputError([f"{path}{text}" for text in error.complaints]) from None
-    data, said = document.data, [f"{path}{text}" for text in document.complaints]
+    data, said = document.data, at_most([f"{path}{text}" for text in document.complaints])
     if not isinstance(data, dict):
         kind = "an empty file" if data is None else "a list" if isinstance(data, list) else "a single value"
         raise InputError([*said, f"{path}: got {kind}, expected keys such as mesh, supports, loads, constraints"])
@@ -62,7 +62,7 @@ def load_problem(path: str | Path, overrides: Sequence[str] = (), *, allow_code:
     except InputError as error:
         said += error.complaints
     if said:
-        raise InputError(at_most(said))
+        raise InputError(said)
     return problem
 
 
@@ -99,7 +99,7 @@ def parse_problem(
     said += check_consistency(problem)
     if said:
         said += source_complaints(problem.gradient.source)
-        raise InputError([with_line(complaint, source, node) for complaint in said])
+        raise InputError([with_line(complaint, source, node) for complaint in at_most(said)])
     return problem
 
 

@@ -22,7 +22,7 @@ _WISHES = {
     r"extru|cast|draft|mold|mould|draw_?direction|milling|pattern|periodic|cyclic": (
         "morpho has no manufacturing constraint of this kind"
     ),
-    r"stress|von_?mises|yield|strength|fatigue|safety": "morpho has no stress constraint or objective",
+    r"stress|von_?mises|yield|strength|fatigue|safety": "morpho has no stresses, neither limited nor as output",
     r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
     r"heat|therm|temperature|conduct|fluid|flow|physics|magnet|electric|acoustic": f"{_LINEAR}, and no other physics",
     r"mechanism|gripper|input_?spring|output_?(port|displacement|region|spring)|inverter": (
@@ -39,6 +39,8 @@ _WISHES = {
         "morpho counts volume, which is mass divided by density; for weight as a load give `self_weight`, "
         "a force per volume"
     ),
+    r"vol(ume)?_?(max|limit|target)|(max|target)_?vol": "the volume is limited by `volume_fraction`",
+    r"^forces?$|^loads?$": "a force is given as total, traction, pressure, line or point, with a region",
     r"gravity|acceleration": "give `self_weight: [0, -...]`, a force per volume, among the forces of a load case",
     r"thickness": "a 2-D mesh has thickness 1; scale E or the loads",
     r"unit": "numbers have no units; use consistent ones",

@@ -30,15 +30,17 @@ _EXAMPLES = {
 def sentences(errors: Sequence[Any], data: Any, source: str, node: yaml.Node | None) -> list[str]:
     """What pydantic says of data, each place once, as `file:line: place: what is wrong, what is expected`."""
     said: dict[Location, list[str]] = {}
-    for error in errors:
-        if not _is_echo(error, errors):
-            location = _in_file(error["loc"], data)
+    looked_at = errors[: 3 * MOST]
+    for error in looked_at:
+        if not _is_echo(error, looked_at):
+            location = _in_file(error["loc"], data, error["type"] == "missing")
             if error["type"] == "union_tag_invalid":
                 location = (*location, "kind")
             texts = said.setdefault(location, [])
             if (text := _what(error, location, data)) not in texts:
                 texts.append(text)
-    return [f"{source}{_line(node, place)}: {_place(place)}: {_joined(texts)}" for place, texts in said.items()]
+    lines = [f"{source}{_line(node, place)}: {_place(place)}: {_joined(texts)}" for place, texts in said.items()]
+    return at_most(lines, len(errors) - len(looked_at))
 
 
 def with_line(complaint: str, source: str, node: yaml.Node | None) -> str:
@@ -47,11 +49,10 @@ def with_line(complaint: str, source: str, node: yaml.Node | None) -> str:
     return f"{source}{_line(node, tuple(int(k) if k.isdecimal() else k for k in keys))}: {complaint}"
 
 
-def at_most(complaints: list[str]) -> list[str]:
-    """The complaints, cut off where nobody reads on."""
-    if len(complaints) <= MOST:
-        return complaints
-    return [*complaints[:MOST], f"and {len(complaints) - MOST} more of this kind"]
+def at_most(complaints: list[str], others: int = 0) -> list[str]:
+    """The complaints, cut off where nobody reads on, and how many there are besides."""
+    more = max(0, len(complaints) - MOST) + others
+    return [*complaints[:MOST], *([f"and {more} more"] if more else [])]
 
 
 def shown(value: Any) -> str:
@@ -76,7 +77,12 @@ def _what(error: Any, location: Location, data: Any) -> str:
     if kind == "value_error":
         return message
     if kind in ("literal_error", "union_tag_invalid"):
-        return _unknown_name(error, given, context)
+        return _unknown_name(error, given, context, location)
+    if kind in ("too_short", "too_long"):
+        bound = "at least {min_length}" if kind == "too_short" else "at most {max_length}"
+        return f"got {len(given)} values; expected {bound.format(**context)}"
+    if kind == "string_pattern_mismatch":
+        return f"got {shown(given)}; a name has letters, digits, _, - and . only"
     if kind == "union_tag_not_found":
         return f"got {shown(given)}; kind is missing"
     if kind in (
@@ -103,6 +109,10 @@ def _unknown_key(loc: Location, location: Location, data: Any) -> str:
     around = _at(data, location[:-1])
     if key.isdecimal() and isinstance(around, dict):
         return "unknown key; if it is the end of a number: a number has no thousands separator (write 210000)"
+    if ":" in key:
+        return "unknown key; a space is missing after the colon"
+    if key == "volfrac":
+        return "the same as volume_fraction; give one of them"
     if isinstance(around, dict):
         for name, value in around.items():
             if value is None and name in known and key in _known_keys((*loc[:-1], name)) - known:
@@ -110,22 +120,24 @@ def _unknown_key(loc: Location, location: Location, data: Any) -> str:
     return f"unknown key; {_cure(key, sorted(known)) or 'expected one of ' + ', '.join(sorted(known))}"
 
 
-def _unknown_name(error: Any, given: Any, context: Any) -> str:
+def _unknown_name(error: Any, given: Any, context: Any, location: Location) -> str:
     expected = str(context.get("expected") or context.get("expected_tags") or "")
     name = context["tag"] if error["type"] == "union_tag_invalid" else given
     text = f"got {shown(name)}; expected {expected.replace(' or ', ', ')}"
-    cure = _cure(name, re.findall(r"'([^']*)'", expected)) if isinstance(name, str) else None
+    wished = location[0] in ("objective", "constraints")
+    cure = _cure(name, re.findall(r"'([^']*)'", expected), wished) if isinstance(name, str) else None
     return f"{text}; {cure}" if cure else text
 
 
-def _cure(word: str, known: Sequence[str]) -> str | None:
+def _cure(word: str, known: Sequence[str], wished: bool = True) -> str | None:
     """The known word that was meant, or what morpho has instead of what was wished for."""
 
     def close(cutoff: float) -> str | None:
         found = difflib.get_close_matches(word.lower(), known, n=1, cutoff=cutoff)
         return f"did you mean {found[0]!r}?" if found else None
 
-    return close(_NEARLY_EQUAL) or wishes.about(word) or close(_ALIKE)
+    begun = next((f"did you mean {name!r}?" for name in known if len(word) > 3 and name.startswith(word.lower())), None)
+    return close(_NEARLY_EQUAL) or begun or (wishes.about(word) if wished else None) or close(_ALIKE)
 
 
 def _expected(error: Any) -> str:
@@ -135,8 +147,10 @@ def _expected(error: Any) -> str:
     if kind == "string_type":
         return "a text"
     if kind in ("tuple_type", "list_type"):
-        return "a list, such as [1, 2] or lines that start with a dash"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "a list, such as [1, 2], or lines that start with a dash"
+    if kind == "dict_type":
+        return "a mapping, such as {key: value}"
+    if kind in ("model_type", "model_attributes_type"):
         known = sorted(_known_keys(error["loc"]))
         return f"keys such as {', '.join(known[:8])}" if known else "keys with values"
     if kind == "literal_error":
@@ -159,14 +173,14 @@ def _is_echo(error: Any, errors: Sequence[Any]) -> bool:
     )
 
 
-def _in_file(location: Location, data: Any) -> Location:
+def _in_file(location: Location, data: Any, is_missing: bool) -> Location:
     """Drop the names that pydantic adds for the branch of a union: they do not stand in the data."""
     kept: list[int | str] = []
     for i, key in enumerate(location):
         branch_of_constraint = i == 2 and location[0] == "constraints" and key in ("volume", "compliance")
         if _has(data, key) and not (branch_of_constraint and i + 1 < len(location)):
             data = data[key]
-        elif i + 1 < len(location) or not isinstance(data, dict) or branch_of_constraint:
+        elif i + 1 < len(location) or not is_missing:
             continue
         kept.append(key)
     return tuple(kept)

@@ -132,6 +132,8 @@ class _Reader:
                 self._complain(
                     key, f"{kind} stands where a key is expected ({{{{...}}}} of a template has to be filled in)"
                 )
+            elif "\xa0" in key.value:
+                self._complain(key, "there is a non-breaking space before a key; use ordinary spaces")
             elif not key.value or not key.value.isprintable():
                 self._complain(key, f"a key is expected before the colon, got {_short(key.value)}")
             elif key.value == "<<" and key.style in (None, ""):
@@ -185,6 +187,10 @@ def _why(error: Any, lines: list[str], at: int) -> str:
         return "there is a non-breaking space in this line; use ordinary spaces"
     if "another document" in problem:
         return "another document begins here (---); a problem file has one"
+    if "expected '<document start>'" in problem:
+        return "this does not go on with what stands above; is something closed too early, or a space too much?"
+    if "expected alphabetic or numeric character" in problem:
+        return "a text that starts with * or & has to stand in quotes"
     if "flow" in context and begun is not None:
         bracket = "[ ]" if "sequence" in context else "{ }"
         return f"the {bracket} that starts in line {begun} is not closed, or there is no comma before this place"

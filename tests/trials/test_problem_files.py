@@ -111,7 +111,6 @@ def test_a_thousands_separator_in_a_flow_mapping(tmp_path: Path) -> None:
         ("cells: [12, 4]", "cells: [12, 4], origin: [1e12, 0]", "mesh.box.origin: got [1000000000000.0, 0.0], so far"),
         ("cells: [12, 4]", "cells: [1e30, 4]", "mesh.box.cells[0]: got 1e+30"),
         ("radius: 1.5", "radius: 1e300", "design.filter.radius: got 1e+300; its magnitude"),
-        ("radius: 1.5", "radius: 1e20", "which makes all densities equal"),
         ("volume_fraction: 0.5", "volume_fraction: 1e-40", "next to nothing of 48 cells"),
         ("volume_fraction: 0.5", "volume_fraction: 40", "write 0.4 for 40 %"),
         ("total: [0, -1]", "total: [0, -1e200]", "got -1e+200; its magnitude"),
@@ -234,7 +233,10 @@ WORDS = {
     ("design:", "0: 2\ndesign:"): "0: unknown key",
     ("design:", "objective: {kind: mass}\ndesign:"): "objective.kind: got 'mass'; expected 'compliance', 'volume'",
     ("design:", "objective: {kind: mechanism}\ndesign:"): "morpho has no compliant mechanisms",
-    ("design:", "optimizer: {kind: OC}\ndesign:"): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma'; did you mean 'oc'?",
+    (
+        "design:",
+        "optimizer: {kind: OC}\ndesign:",
+    ): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma'; did you mean 'oc'?",
     ("design:", "optimizer:\ndesign:"): "optimizer: is empty; expected keys such as kind, max_iterations",
     ("design:", "optimizer: 3\ndesign:"): "optimizer: got 3; expected keys such as kind",
     ("design:", "optimizer: [3]\ndesign:"): "optimizer: got [3]; expected keys such as kind",
@@ -243,6 +245,16 @@ WORDS = {
         "kind: stress, max: 1",
     ): "constraints[0].kind: got 'stress'; expected 'volume', 'compliance'; morpho has no stress",
     ("volume_fraction: 0.5", "kind: frequency"): "without vibration or buckling",
+    ("radius: 1.5", "radius:1.5"): "unknown key; a space is missing after the colon",
+    ("volume_fraction: 0.5", "volume_fraction: 0.5, volfrac: 0.4"): "the same as volume_fraction",
+    ("name: tip", "name: a/b"): "loads[0].name: got 'a/b'; a name has letters",
+    ("  filter: {kind", "\xa0\xa0filter: {kind"): "non-breaking space",
+    ("design:", "solver: {petsc_options: 3}\ndesign:"): "solver.petsc_options: got 3; expected a mapping",
+    (
+        "design:",
+        "solver: {petsc_options: {ksp_type: {a: 1}}}\ndesign:",
+    ): "petsc_options.ksp_type: got {'a': 1}; ",
+    ("size: [12, 4]", "size: [12]"): "mesh.box.size: got 1 values; expected at least 2",
     ("size: [12, 4]", "size: 12"): "mesh.box.size: got 12; expected a list",
     ("size: [12, 4]", "size: "): "mesh.box.size: is empty; expected a list",
 }
@@ -251,8 +263,8 @@ WORDS = {
 @pytest.mark.parametrize(("right", "wrong"), WORDS, ids=lambda text: text[:24])
 def test_words(tmp_path: Path, right: str, wrong: str) -> None:
     said = refused(tmp_path, MBB.replace(right, wrong, 1))
-    assert len(said) == 1, said
-    assert WORDS[right, wrong] in said[0]
+    assert len(said) <= 2, said
+    assert WORDS[right, wrong] in "\n".join(said)
 
 
 def test_a_key_that_is_not_indented_enough(tmp_path: Path) -> None:
@@ -272,7 +284,9 @@ def test_an_unknown_source_is_said_with_everything_else(tmp_path: Path) -> None:
 
 def test_thousands_of_complaints_are_not_all_said(tmp_path: Path) -> None:
     said = refused(tmp_path, MBB.replace("points: [[12, 0]]", "points: [" + "[a, b], " * 1000 + "]"))
-    assert len(said) == 41 and said[-1] == "and 1960 more of this kind"
+    assert len(said) == 41 and said[-1].startswith("and ")
+    said = refused(tmp_path, "".join(f"k{i}: {i}\n" for i in range(50_000)))
+    assert len(said) == 41 and "k0: unknown key" in said[3] and said[-1] == "and 49963 more"
 
 
 def test_mesh_files_that_are_no_files(tmp_path: Path) -> None:
@@ -345,6 +359,7 @@ def test_petsc_options_of_a_file_touch_nothing(tmp_path: Path) -> None:
 
 
 BLACK_BOX = (
+    "engine: assembled",
     "objective: {kind: black_box, value: own.py:f}",
     "gradient: {source: guided_es, guided_es: {pairs: 1}}",
     "optimizer: {max_iterations: 1}",
@@ -353,8 +368,10 @@ OWN = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n\n\nde
 
 
 def test_own_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / ".petscrc").write_text("-elasticity_ksp_view ascii:victim.txt\n")
     (tmp_path / "own.py").write_text(OWN)
     file, folder, ran = write_mbb(tmp_path, *BLACK_BOX), tmp_path / "run", tmp_path / "ran"
+    file.write_text(file.read_text().replace("cells: [12, 4]}}", "cells: [6, 2]}, refine: 1}"))
     with pytest.raises(InputError, match=r"mbb.yaml:\d+: objective.value: the file names code to run, f in own.py"):
         load_problem(file)
     problem = load_problem(file, allow_code=True)
@@ -371,6 +388,7 @@ def test_own_code_runs_only_where_it_is_allowed(tmp_path: Path) -> None:
     resumed = run(1, "resume", folder, *settings("optimizer.max_iterations=2"), cwd=tmp_path)
     assert resumed.returncode == 2 and "allow it with --allow-code" in resumed.stderr
     assert not ran.exists()
+    assert not (tmp_path / "victim.txt").exists()
 
 
 def test_check_says_what_it_understood(tmp_path: Path) -> None:
@@ -431,7 +449,7 @@ def test_units_that_do_not_go_together(tmp_path: Path, E: float, force: float, s
 
 def test_blocks_where_the_voxel_engine_is_not_in_use(tmp_path: Path) -> None:
     problem = load_problem(write_mbb(tmp_path, "engine: assembled", "gradient: {source: secant}"))
-    with pytest.raises(InputError, match=r"take fewer mesh\.box\.cells, or use the voxel engine"):
+    with pytest.raises(InputError, match=r"let the voxel engine solve.*\(here: engine is assembled"):
         morpho.solve(problem, comm=MPI.COMM_SELF)
 
 
