@@ -148,17 +148,16 @@ def _check_corners(kind: str, x: NDArray[np.float64], path: str, notes: list[str
     for v in range(x.shape[1]):
         edges = [x[:, v ^ step] - x[:, v] for step in (1, 2, 4)[: DIMENSIONS[kind]]]
         normal = np.cross(edges[0], edges[1])
-        turn.append(
-            (-1) ** v.bit_count() * (normal[:, 2] if kind == "quad" else np.einsum("ni,ni->n", normal, edges[2]))
-        )
+        measure = normal[:, 2] if kind == "quad" else np.einsum("ni,ni->n", normal, edges[2])
+        turn.append((-1) ** v.bit_count() * measure)
     corners = np.stack(turn, axis=1)
     small = 1e-9 * np.abs(corners).max(axis=1, keepdims=True)
     against = np.minimum((corners > small).sum(axis=1), (corners < -small).sum(axis=1))
     twisted, concave = int(np.count_nonzero(against > 1)), int(np.count_nonzero(against == 1))
     if twisted:
         raise InputError(
-            f"mesh.file: {_count(twisted, 'cell')} of {path} cross themselves or are folded: list their nodes around the "
-            "cell, in 3-D the lower face before the upper one, or mesh it anew"
+            f"mesh.file: {_count(twisted, 'cell')} of {path} cross themselves or are folded: list their nodes around "
+            "the cell, in 3-D the lower face before the upper one, or mesh it anew"
         )
     if concave:
         notes.append(f"{_count(concave, 'cell')} of {path} are concave at a corner: their stiffness is inexact")
