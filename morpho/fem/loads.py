@@ -17,7 +17,7 @@ from morpho.fem.forms import Form, cell_measure
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
-from morpho.mesh.select import advice, on_boundary, select
+from morpho.mesh.select import advice, left_inside, on_boundary, select
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank, global_sum
 from morpho.problem.regions import Region
@@ -37,12 +37,14 @@ class Target(Generic[E]):
     measure: float  #: total length or area, or number of vertices, on all ranks
     inside: bool = False  #: facets within the body, as the region has none on its boundary
     complaint: str = ""
+    left_out: int = 0  #: facets within the body, beside those on its boundary
 
     @cached_property
     def text(self) -> str:
         if self.dim == 0:
             return f"{self.measure:g} {'vertex' if self.measure == 1 else 'vertices'}"
-        return f"{MEASURES[self.dim]} {self.measure:.6g}" + (" inside the body" if self.inside else "")
+        without = f" of the boundary, without {self.left_out} facets inside the body" if self.left_out else ""
+        return f"{MEASURES[self.dim]} {self.measure:.6g}" + (" inside the body" if self.inside else without)
 
     def density(self, force: Force) -> Array:
         """Force per length, area or vertex of this target; one number for a pressure."""
@@ -104,7 +106,8 @@ def find_target(
         found, measure, inside = entities(force.region, dim)
         if measure > 0:
             said = f"all facets of {force.region} are inside the body, where a pressure has no side; give traction"
-            return Target(dim, found, measure, inside, said if inside and force.kind == "pressure" else "")
+            left_out = left_inside(mesh, force.region) if isinstance(mesh, Mesh) and dim == facet and not inside else 0
+            return Target(dim, found, measure, inside, said if inside and force.kind == "pressure" else "", left_out)
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
     cure = advice(mesh, force.region)
     return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
@@ -181,7 +184,9 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
         else:
             _apply(mesh, V, force, target, vector)
         change = (_reduced(V, vector) - before).reshape(-1, mesh.dim)
-        return np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
+        total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
+        rounding = 1e-12 * global_sum(mesh.comm, np.abs(change))
+        return np.where(np.abs(total) <= rounding, 0.0, total)
 
     applied = apply_forces(mesh, case, place, entities, spread)
     return _reduced(V, vector), applied

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from morpho.mesh.raw import Cells, Raw
 
-Rows = list[list[str]]
+Rows = list[str]
 
 #: Families of elements, and the shape that a number of nodes makes.
 FAMILIES = (
@@ -37,24 +37,43 @@ GENERATORS = ("NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM", "IN
 AXISYMMETRIC = re.compile(r"(?:[AD]?C?CAX|CGAX|SAX)")
 
 
+Labels = NDArray[np.int64]
+
+
 @dataclass
 class Part:
     """Nodes, elements and sets that share one numbering."""
 
     name: str = ""
-    nodes: dict[int, tuple[float, float, float]] = field(default_factory=dict)
-    elements: list[tuple[str, list[int], list[list[int]]]] = field(default_factory=list)  #: (type, labels, nodes)
+    nodes: list[tuple[Labels, NDArray[np.float64]]] = field(default_factory=list)  #: (labels, (n, 3) coordinates)
+    elements: list[tuple[str, Labels, Cells]] = field(default_factory=list)  #: (type, labels, labels of the nodes)
     sets: dict[str, dict[str, list[Entry]]] = field(default_factory=lambda: {"NSET": {}, "ELSET": {}, "SURFACE": {}})
 
 
 @dataclass
 class Entry:
-    """A line of a set: a label, or the name of another set; where it is looked up, and the side of a surface."""
+    """Members of a set: labels, or the name of another set; where they are looked up, and the side of a surface."""
 
-    what: int | str
+    what: Labels | str
     instance: str = ""
     side: str = ""
     kind: str = ""
+
+
+class Numbering:
+    """Labels as they come, and where each is; of a label that comes again the last place."""
+
+    def __init__(self, labels: list[Labels]) -> None:
+        every = np.concatenate([np.empty(0, dtype=np.int64), *labels])
+        self._sorted, backwards = np.unique(every[::-1], return_index=True)
+        self._place = len(every) - 1 - backwards
+
+    def find(self, labels: Labels) -> Labels:
+        """Places of labels, -1 for those that are not there."""
+        if not len(self._sorted):
+            return np.full(labels.shape, -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self._sorted, labels), len(self._sorted) - 1)
+        return np.where(self._sorted[at] == labels, self._place[at], -1)
 
 
 @dataclass
@@ -66,12 +85,14 @@ class Instance:
     shift: NDArray[np.float64]
     rotation: NDArray[np.float64]
     about: NDArray[np.float64]
-    rows: dict[int, int] = field(default_factory=dict)  #: node label -> row of all points
-    places: dict[int, tuple[int, int]] = field(default_factory=dict)  #: element label -> (block, row)
+    first_node: int = 0  #: row among all points
+    nodes: Numbering = field(default_factory=lambda: Numbering([]))
+    elements: Numbering = field(default_factory=lambda: Numbering([]))
+    places: Labels = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))  #: (block, row) of each element
 
     def placed(self) -> NDArray[np.float64]:
         """(nodes, 3) coordinates in the assembly."""
-        x = np.array(list(self.part.nodes.values()), dtype=float).reshape(-1, 3)
+        x = np.concatenate([np.zeros((0, 3)), *(x for _, x in self.part.nodes)])
         return (x + self.shift - self.about) @ self.rotation.T + self.about
 
 
@@ -85,7 +106,7 @@ def read_abaqus(path: str) -> Raw:
 
 
 def blocks_of(path: str) -> Iterator[tuple[int, str, dict[str, str], Rows]]:
-    """Keyword blocks: line number, keyword, parameters, data lines split at commas."""
+    """Keyword blocks: line number, keyword, parameters, data lines."""
     number, keyword = 0, ""
     parameters: dict[str, str] = {}
     rows: Rows = []
@@ -103,7 +124,7 @@ def blocks_of(path: str) -> Iterator[tuple[int, str, dict[str, str], Rows]]:
                     yield number, keyword, parameters, rows
                 number, (keyword, parameters), rows, pending = at, _keyword(pending), [], ""
             else:
-                rows.append([part.strip() for part in line.split(",")])
+                rows.append(line)
     if not keyword:
         raise ValueError("it has no keyword such as *NODE")
     yield number, keyword, parameters, rows
@@ -145,7 +166,7 @@ def _instance(given: dict[str, str], rows: Rows, parts: dict[str, Part], instanc
     if given["PART"].upper() not in parts:
         raise ValueError(f"there is no part {given['PART']} for the instance {given['NAME']}")
     part = parts[given["PART"].upper()]
-    numbers = [[float(v or 0) for v in row] for row in rows]
+    numbers = [[float(v) if v.strip() else 0.0 for v in row.split(",")] for row in rows]
     shift, about, rotation = np.zeros(3), np.zeros(3), np.asarray(np.eye(3))
     if numbers:
         shift[: len(numbers[0][:3])] = numbers[0][:3]
@@ -175,50 +196,76 @@ def _add(part: Part, keyword: str, given: dict[str, str], rows: Rows) -> None:
     if keyword == "NODE":
         if given.get("SYSTEM", "R").upper() != "R":
             raise ValueError(f"nodes in the coordinate system {given['SYSTEM']} are not read; write them as x, y, z")
-        labels = [int(row[0]) for row in rows]
-        x = [[float(v or 0) for v in row[1:4]] for row in rows]
-        part.nodes.update((label, (*p, 0.0, 0.0, 0.0)[:3]) for label, p in zip(labels, x, strict=True))  # type: ignore[misc]
-        _to_set(part, "NSET", given.get("NSET"), [Entry(label) for label in labels])
+        table = _table(rows)
+        labels, x = table[:, 0].astype(np.int64), table[:, 1:4]
+        part.nodes.append((labels, np.pad(x, ((0, 0), (0, 3 - x.shape[1])))))
+        _to_set(part, "NSET", given.get("NSET"), [Entry(labels)])
     elif keyword == "ELEMENT":
         kind = cell_type(given["TYPE"])
         count = NODES.get(kind, 0) + 1
-        numbers = [int(v) for row in rows for v in row if v]
-        if count == 1 or not numbers:
+        if count == 1 or not rows:
             return
+        numbers = _whole(rows)
         if len(numbers) % count:
             raise ValueError(f"an element of type {given['TYPE']} has {count - 1} nodes; some line has more or fewer")
-        table = [numbers[i : i + count] for i in range(0, len(numbers), count)]
-        part.elements.append((kind, [row[0] for row in table], [row[1:] for row in table]))
-        _to_set(part, "ELSET", given.get("ELSET"), [Entry(row[0]) for row in table])
+        members = numbers.reshape(-1, count)
+        part.elements.append((kind, members[:, 0], members[:, 1:]))
+        _to_set(part, "ELSET", given.get("ELSET"), [Entry(members[:, 0])])
     elif keyword in ("NSET", "ELSET"):
-        entries = [Entry(*place) for place in _members(rows, given)]
+        entries = _members(rows, given)
         if keyword == "NSET" and "ELSET" in given:
             entries = [Entry(given["ELSET"], given.get("INSTANCE", ""), kind="ELSET")]
         _to_set(part, keyword, given[keyword], entries)
     elif keyword == "SURFACE" and given.get("TYPE", "ELEMENT").upper() in ("ELEMENT", "NODE"):
         whole = "NSET" if given.get("TYPE", "ELEMENT").upper() == "NODE" else ""
-        entries = [Entry(*_named(row[0]), side=row[1].upper() if len(row) > 1 else "", kind=whole) for row in rows]
+        lines = [[v.strip() for v in row.split(",")] for row in rows]
+        entries = [_named(line[0], "", line[1].upper() if len(line) > 1 else "", whole) for line in lines]
         _to_set(part, "NSET" if whole else "SURFACE", given["NAME"], entries)
 
 
-def _members(rows: Rows, given: dict[str, str]) -> Iterator[tuple[int | str, str]]:
+def _table(rows: Rows) -> NDArray[np.float64]:
+    """(rows, at most 4) numbers; what is left out or empty is 0."""
+    if not rows:
+        return np.zeros((0, 4))
+    try:
+        return np.loadtxt(rows, delimiter=",", ndmin=2, comments=None)
+    except ValueError:  # lines of several lengths, or with empty places
+        table = np.zeros((len(rows), 4))
+        for at, row in enumerate(rows):
+            numbers = [float(v) if v.strip() else 0.0 for v in row.split(",")][:4]
+            table[at, : len(numbers)] = numbers
+        return table
+
+
+def _whole(rows: Rows) -> Labels:
+    """All the whole numbers of some lines, one after the other."""
+    try:
+        return np.loadtxt(rows, delimiter=",", dtype=np.int64, ndmin=2, comments=None).ravel()
+    except ValueError:
+        return np.array([int(v) for row in rows for v in row.split(",") if v.strip()], dtype=np.int64)
+
+
+def _members(rows: Rows, given: dict[str, str]) -> list[Entry]:
     instance = given.get("INSTANCE", "")
     if "GENERATE" not in given:
-        for value in (v for row in rows for v in row if v):
-            what, inside = _named(value)
-            yield what, inside or instance
-        return
+        values = [v.strip() for row in rows for v in row.split(",") if v.strip()]
+        labels = [int(v) for v in values if v.isdecimal()]
+        found = [_named(v, instance) for v in values if not v.isdecimal()]
+        return [Entry(np.array(labels, dtype=np.int64), instance), *found]
+    found = []
     for row in rows:
-        first, last, step = ([int(v) for v in row if v] + [1])[:3]
+        first, last, step = ([int(v) for v in row.split(",") if v.strip()] + [1])[:3]
         if step <= 0:
             raise ValueError(f"GENERATE needs a positive step, got {step}")
-        yield from ((label, instance) for label in range(first, last + 1, step))
+        found.append(Entry(np.arange(first, last + 1, step), instance))
+    return found
 
 
-def _named(value: str) -> tuple[int | str, str]:
-    """A label or a name, and the instance before its point."""
-    instance, _, last = value.strip('"').rpartition(".")
-    return (int(last) if re.fullmatch(r"\d+", last) else last), instance
+def _named(value: str, instance: str = "", side: str = "", kind: str = "") -> Entry:
+    """A label or the name of a set, maybe with an instance before its point."""
+    before, _, last = value.strip('"').rpartition(".")
+    what = np.array([int(last)]) if last.isdecimal() else last
+    return Entry(what, before or instance, side, kind)
 
 
 def _to_set(part: Part, kind: str, name: str | None, entries: list[Entry]) -> None:
@@ -252,17 +299,15 @@ class _Assembly:
         points: list[NDArray[np.float64]] = []
         everything = [*self.instances, self.whole]
         for instance in everything:
-            start = sum(len(x) for x in points)
+            instance.first_node = sum(len(x) for x in points)
             points.append(instance.placed())
-            instance.rows = {label: start + i for i, label in enumerate(instance.part.nodes)}
+            instance.nodes = Numbering([labels for labels, _ in instance.part.nodes])
         self.found.points = np.concatenate(points)
         for instance in everything:
             self._place_elements(instance)
         for instance in self.instances:
             self._place_sets(instance, f"{instance.name}.")
-        for part in {id(i.part): i.part for i in self.instances}.values():
-            for instance in (i for i in self.instances if i.part is part):
-                self._place_sets(instance, "", self.top)
+            self._place_sets(instance, "", self.top)
         self._place_sets(self.whole, "")
         if self.instances:
             names = ", ".join(instance.name for instance in self.instances)
@@ -272,14 +317,16 @@ class _Assembly:
         return self.found
 
     def _place_elements(self, instance: Instance) -> None:
+        places = [np.empty((0, 2), dtype=np.int64)]
         for kind, labels, nodes in instance.part.elements:
-            block = len(self.found.blocks)
-            try:
-                rows = np.array([[instance.rows[n] for n in element] for element in nodes], dtype=np.int64)
-            except KeyError as error:
-                raise ValueError(f"an element uses the node {error.args[0]}, which the file does not have") from None
-            self.found.blocks.append((kind, rows))
-            instance.places.update((label, (block, i)) for i, label in enumerate(labels))
+            rows = instance.nodes.find(nodes)
+            if (rows < 0).any():
+                missing = nodes[rows < 0][0]
+                raise ValueError(f"an element uses the node {missing}, which the file does not have")
+            places.append(np.stack([np.full(len(labels), len(self.found.blocks)), np.arange(len(labels))], axis=1))
+            self.found.blocks.append((kind, rows + instance.first_node))
+        instance.places = np.concatenate(places)
+        instance.elements = Numbering([labels for _, labels, _ in instance.part.elements])
 
     def _place_sets(self, instance: Instance, prefix: str, hidden_by: Part | None = None) -> None:
         for kind, sets in instance.part.sets.items():
@@ -287,33 +334,38 @@ class _Assembly:
             for name in sets:
                 if name.upper() in taken:
                     continue
+                members = self._resolve(instance, kind, name, ())
+                every = np.concatenate([np.empty(0, dtype=np.int64), *(found.ravel() for found, _ in members)])
                 if kind == "NSET":
-                    nodes = self._resolve(instance, kind, name, ())
-                    self.found.add_points(prefix + name, np.array(sorted({n for n, _ in nodes}), dtype=np.int64))
+                    self.found.add_points(prefix + name, np.unique(every))
                 elif kind == "ELSET":
-                    self._add_rows(prefix + name, {place for place, _ in self._resolve(instance, kind, name, ())})
+                    self._add_rows(prefix + name, np.unique(every.reshape(-1, 2), axis=0))
                 else:
-                    self._add_facets(prefix + name, self._resolve(instance, kind, name, ()))
+                    self._add_facets(prefix + name, members)
 
-    def _resolve(self, instance: Instance, kind: str, name: str, path: tuple[str, ...]) -> list[tuple]:
-        """(row of a node, "") or ((block, row) of an element, side) of all members; what does not exist is left out."""
+    def _resolve(self, instance: Instance, kind: str, name: str, path: tuple[str, ...]) -> list[tuple[Labels, str]]:
+        """Rows of nodes, or (block, row) of elements and the side, of all members; what does not exist is left out."""
         key = next((n for n in instance.part.sets[kind] if n.upper() == name.upper()), None)
         if key is None or f"{kind} {key}" in path:
             return []
-        found = []
+        found: list[tuple[Labels, str]] = []
         for entry in instance.part.sets[kind][key]:
             inside = self._instance(entry.instance) if entry.instance else instance
             source = entry.kind or ("ELSET" if kind == "SURFACE" else kind)
             if isinstance(entry.what, str):
                 members = self._resolve(inside, source, entry.what, (*path, f"{kind} {key}"))
-            elif source == "NSET":
-                members = [(inside.rows[entry.what], "")] if entry.what in inside.rows else []
             else:
-                members = [(inside.places[entry.what], "")] if entry.what in inside.places else []
+                at = (inside.nodes if source == "NSET" else inside.elements).find(entry.what)
+                at = at[at >= 0]
+                members = [(at + inside.first_node if source == "NSET" else inside.places[at], "")]
             if kind == "NSET" and source == "ELSET":
-                members = [(int(n), "") for (b, r), _ in members for n in self.found.blocks[b][1][r]]
-            found += [(place, entry.side or side) for place, side in members]
+                members = [(self._nodes_of(places), "") for places, _ in members]
+            found += [(places, entry.side or side) for places, side in members]
         return found
+
+    def _nodes_of(self, places: Labels) -> Labels:
+        nodes = [self.found.blocks[b][1][places[places[:, 0] == b, 1]].ravel() for b in np.unique(places[:, 0])]
+        return np.concatenate([np.empty(0, dtype=np.int64), *nodes])
 
     def _instance(self, name: str) -> Instance:
         for instance in self.instances:
@@ -321,19 +373,18 @@ class _Assembly:
                 return instance
         raise ValueError(f"a set names the instance {name}, which the assembly does not have")
 
-    def _add_rows(self, name: str, places: set[tuple[int, int]]) -> None:
-        for block in sorted({b for b, _ in places}):
-            rows = np.array(sorted(r for b, r in places if b == block), dtype=np.int64)
-            self.found.groups.append((name, block, rows))
+    def _add_rows(self, name: str, places: Labels) -> None:
+        for block in np.unique(places[:, 0]):
+            self.found.groups.append((name, int(block), places[places[:, 0] == block, 1]))
 
-    def _add_facets(self, name: str, members: list[tuple[tuple[int, int], str]]) -> None:
-        facets: dict[str, list[Cells]] = {}
-        for (block, row), side in members:
-            kind, nodes = self.found.blocks[block]
-            faces = FACES.get(re.sub(r"\d+$", "", kind), ())
-            if re.fullmatch(r"[SE]\d", side) and int(side[1]) <= len(faces):
-                face = faces[int(side[1]) - 1]
-                facets.setdefault({2: "line", 3: "triangle", 4: "quad"}[len(face)], []).append(nodes[row][list(face)])
-        for kind, rows in facets.items():
-            self.found.blocks.append((kind, np.array(rows)))
-            self.found.groups.append((name, len(self.found.blocks) - 1, np.arange(len(rows))))
+    def _add_facets(self, name: str, members: list[tuple[Labels, str]]) -> None:
+        for places, side in members:
+            for block in np.unique(places[:, 0]):
+                kind, nodes = self.found.blocks[block]
+                faces = FACES.get(re.sub(r"\d+$", "", kind), ())
+                if not re.fullmatch(r"[SE]\d", side) or int(side[1]) > len(faces):
+                    continue
+                face = list(faces[int(side[1]) - 1])
+                rows = nodes[places[places[:, 0] == block, 1]][:, face]
+                self.found.blocks.append(({2: "line", 3: "triangle", 4: "quad"}[len(face)], rows))
+                self.found.groups.append((name, len(self.found.blocks) - 1, np.arange(len(rows))))

@@ -33,6 +33,19 @@ def select(mesh: Mesh, region: Region, dim: int) -> Indices:
     return found[outer]
 
 
+def left_inside(mesh: Mesh, region: Region) -> int:
+    """Facets of the groups of a region that lie inside the body, where a load on its boundary leaves them (collective).
+
+    Geometric regions have such facets at every turn, which nobody means.
+    """
+    if not region.tags:
+        return 0
+    found = _within(mesh, region, mesh.dim - 1)
+    inner = np.delete(found, on_boundary(mesh, found))
+    owned = np.count_nonzero(inner < mesh.domain.topology.index_map(mesh.dim - 1).size_local)
+    return int(mesh.comm.allreduce(int(owned)))
+
+
 def on_boundary(mesh: Mesh, facets: Indices) -> Indices:
     """Which of some facets are on the boundary: positions among them (collective)."""
     mesh.domain.topology.create_connectivity(mesh.dim - 1, mesh.dim)

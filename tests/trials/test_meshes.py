@@ -207,6 +207,38 @@ def test_cells_twice_and_cells_with_a_node_twice(tmp_path, cell):
         read(tmp_path / "broken.vtu")
 
 
+@pytest.mark.parametrize("cell", ["quadrilateral", "hexahedron"])
+def test_cells_that_cross_themselves(tmp_path, cell):
+    points, cells = joined.block(cell, 0.0, 2)
+    cells[1, :4] = cells[1, [0, 2, 1, 3]]
+    meshio.Mesh(points, [(joined.MESHIO[cell], cells)]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(InputError, match=r"1 cell of .* cross themselves or are folded"):
+        read(tmp_path / "mesh.vtu")
+
+
+def test_a_concave_cell_is_said(tmp_path):
+    points = np.array([[0, 0, 0], [2, 0, 0], [0.5, 0.5, 0], [0, 2, 0]])
+    meshio.Mesh(points, [("quad", [[0, 1, 2, 3]])]).write(tmp_path / "mesh.vtu")
+    assert "1 cell of" in read(tmp_path / "mesh.vtu").notes[0] and "concave" in read(tmp_path / "mesh.vtu").notes[0]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_order_of_the_nodes_of_a_cell_changes_nothing(tmp_path, cell):
+    points, cells = joined.block(cell, 0.0, 3)
+    mirrored = {"triangle": [0, 2, 1], "quadrilateral": [0, 3, 2, 1], "tetrahedron": [0, 2, 1, 3]}
+    turned = cells.copy()
+    turned[::2] = cells[::2][:, mirrored.get(cell, [4, 5, 6, 7, 0, 1, 2, 3])]
+    found = []
+    for name, nodes in (("plain", cells), ("turned", turned)):
+        part = {"file": str(tmp_path / f"{name}.vtu")}
+        meshio.Mesh(points, [(joined.MESHIO[cell], nodes)]).write(part["file"])
+        problem = make_problem(part, loads=[{"forces": [{"region": plane("x", 1), "pressure": 1.0}]}])
+        with Elasticity(make_mesh(part), problem) as physics:
+            found += [*physics.solve(np.full(physics.mesh.n, 0.5)).compliance]
+            np.testing.assert_allclose(physics.applied[0].total, [-1.0, 0.0, 0.0][: DIM[cell]], atol=1e-12)
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+
+
 def test_cells_that_overlap(tmp_path):
     cells = [[0, 1, 2, 3], [1, 4, 5, 2], [1, 2, 3, 5]]
     meshio.Mesh(SQUARE, [("quad", cells)]).write(tmp_path / "mesh.vtu")
@@ -411,6 +443,9 @@ def test_a_load_on_an_interface(tmp_path, cell):
     assert all(applied.target.endswith("inside the body") for applied in physics.applied)
     for load in physics.loads:
         np.testing.assert_allclose(load, physics.loads[0], atol=1e-12)
+    both = [{"forces": [{"region": {"any_of": ["middle", "left"]}, "total": value}]}]
+    target = Elasticity(mesh, make_problem(part, loads=both)).applied[0].target
+    assert " 1 of the boundary, without " in target and target.endswith(" facets inside the body")
     said = complaints(mesh, loads=[{"forces": [{"region": "middle", "pressure": 1}]}])
     assert said == [
         "loads[0].forces[0].region: all facets of tag 'middle' are inside the body, where a pressure has no side; "
