@@ -16,7 +16,7 @@ from morpho.errors import SolverError
 from morpho.fem import forms
 from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
-from morpho.fem.loads import AppliedForce, assemble_case, idle_cases, scale_complaints
+from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
 from morpho.fem.material import Material, lame, make_material
 from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, judge, pins
 from morpho.fem.reduced import best_combination
@@ -69,8 +69,7 @@ class Elasticity:
         self.pinned = 0  #: components that keep loose parts without load in place
         if not self.support_complaints:
             self._hold_loose_parts()
-        self.complaints = self.support_complaints + scale_complaints(problem)
-        self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.complaints = self.support_complaints + [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
             self.complaints = idle_cases(problem, self._acting())
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)

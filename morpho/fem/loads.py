@@ -23,7 +23,6 @@ from morpho.parallel import any_rank, global_sum
 from morpho.problem.regions import Region
 from morpho.problem.spec import Force, LoadCase, Problem
 
-SMALLEST, LARGEST = 1e-100, 1e100  #: of forces and displacements
 MEASURES = ("vertices", "length", "area", "volume")
 E = TypeVar("E")
 
@@ -111,19 +110,6 @@ def find_target(
     what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
     cure = advice(mesh, force.region)
     return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
-
-
-def scale_complaints(problem: Problem) -> list[str]:
-    """Complaints about forces and displacements whose squares are no floating-point numbers (local)."""
-    given = [(f"supports[{i}].value", s.value) for i, s in enumerate(problem.supports)]
-    for i, case in enumerate(problem.loads):
-        given += [(f"loads[{i}].forces[{j}].{f.kind}", getattr(f, f.kind)) for j, f in enumerate(case.forces)]
-    said = []
-    for place, value in given:
-        size = float(np.abs(np.asarray(value)).max())
-        if size and not SMALLEST < size < LARGEST:
-            said.append(f"{place}: got {size:g}, which cannot be computed with; choose units that bring it nearer to 1")
-    return said
 
 
 def idle_cases(problem: Problem, acting: list[bool]) -> list[str]:

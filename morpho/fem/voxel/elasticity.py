@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from morpho.errors import SolverError
-from morpho.fem.loads import AppliedForce, idle_cases, scale_complaints
+from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void
 from morpho.fem.reduced import best_combination
@@ -61,7 +61,7 @@ class VoxelElasticity:
         nz, ny, nx = mesh.node_shape
         self.shape = nz, ny, mesh.dim, nx
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
-        self.complaints += scale_complaints(problem) + [a.complaint for a in self.applied if a.complaint]
+        self.complaints += [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
             self.complaints = idle_cases(problem, [acts(mesh.comm, forces, self.supports) for forces in self.forces])
         self.weight_density = [
