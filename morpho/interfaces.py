@@ -74,6 +74,8 @@ class Evaluation:
     d_objective: Array  #: (n,)
     constraints: Array  #: (m,), feasible when <= 0, normalised to O(1)
     d_constraints: Array  #: (m, n)
+    #: value of the only constraint at another x, where that is not linear in x (collective)
+    constraint_at: Callable[[Array], float] | None = None
 
 
 S = TypeVar("S")

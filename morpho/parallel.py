@@ -22,6 +22,11 @@ T = TypeVar("T")
 PATIENCE = 5.0  #: seconds within which ranks that fail alike have all failed
 
 
+def physical_memory() -> int:
+    """Bytes of the machine (local)."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def global_sum(comm: MPI.Comm, values: Array) -> float:
     """Sum of owned entries over all ranks (collective)."""
     return float(comm.allreduce(float(np.sum(values)), MPI.SUM))

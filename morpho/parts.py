@@ -70,8 +70,7 @@ class Parts:
             self._replicas_opened = opened.enter_context(ExitStack())
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
-        rule = problem.optimizer
-        self.optimizer: OC | MMA = (OC if rule.kind == "oc" else MMA)(comm, move_limit=rule.move_limit)
+        self.optimizer: OC | MMA = (OC if problem.update == "oc" else MMA)(comm, move_limit=problem.move_limit(1))
 
     @property
     def source(self) -> GradientSource:
@@ -90,7 +89,8 @@ class Parts:
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
         guard = problem.objective.kind == "compliance"
-        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard)
+        projected = problem.design.projection is not None
+        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard, projected)
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
         """The same state equation on other ranks; its penalty follows (collective).

@@ -379,7 +379,7 @@ def describe(parts: Parts) -> list[str]:
     for i, case in enumerate(problem.loads):
         total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
         lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
-    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.optimizer.kind}")
+    lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
     return lines
 
 

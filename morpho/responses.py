@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
@@ -53,7 +55,13 @@ class Responses:
         return float(volume), float(4 * (volume - square))
 
     def evaluate(
-        self, rho: Array, gradient: Gradient, pullback: Pullback, smooth: Pullback, linear: bool = False
+        self,
+        rho: Array,
+        gradient: Gradient,
+        pullback: Pullback,
+        smooth: Pullback,
+        linear: bool = False,
+        image: Callable[[Array], Array] | None = None,
     ) -> Evaluation:
         """Values and derivatives with respect to x (collective).
 
@@ -63,6 +71,7 @@ class Responses:
             pullback: from d/d rho to d/d x.
             smooth: sensitivity filter, applied to compliance derivatives only.
             linear: whether the pullback is the same at every design.
+            image: the physical density at another x, where it is not linear in x.
         """
         if self.problem.objective.kind == "volume":
             objective = self.volume_fraction(rho)
@@ -86,7 +95,16 @@ class Responses:
                 values.append(value / constraint.max - 1)
                 derivatives.append(smooth(pullback(np.asarray(derivative / constraint.max))))
         stacked = derivatives[0][None] if len(derivatives) == 1 else np.array(derivatives)
-        return Evaluation(objective, d_objective, np.array(values), stacked)
+        return Evaluation(objective, d_objective, np.array(values), stacked, self._volume_at(image))
+
+    def _volume_at(self, image: Callable[[Array], Array] | None) -> Callable[[Array], float] | None:
+        """The constraint as a function of x, if a volume is the only one (local)."""
+        if image is None or len(self._shares) != 1 or self._shares[0] is None:
+            return None
+        (constraint,), share = self.problem.constraints, self._shares[0]
+        assert isinstance(constraint, VolumeConstraint)
+        comm, limit = self.mesh.comm, constraint.volume_fraction
+        return lambda x: global_dot(comm, share, image(x)) / limit - 1
 
     def _compliance(self, constraint: ComplianceConstraint, gradient: Gradient) -> tuple[float, Array]:
         if constraint.case is None:

@@ -19,7 +19,7 @@ from morpho.gradients import registry
 from morpho.gradients.exact import Exact
 from morpho.gradients.sharing import give_network
 from morpho.gradients.supervisor import Advice
-from morpho.interfaces import Array, Evaluation, Gradient, Status
+from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
 from morpho.own_code import described, is_own
 from morpho.parallel import failing_alike, largest_change
@@ -143,19 +143,21 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         start = time.perf_counter()
         iteration = restart.iteration + 1
         stage_is_new = parts.enter_iteration(iteration)
-        x = parts.supervisor.leap(iteration, restart.x, parts.design.at(iteration), stage_is_new)
-        rho, pullback = parts.design.at(iteration).apply(x)
-        advice = parts.supervisor.advise(iteration, rho, stage_is_new)
+        design = parts.design.at(iteration)
+        x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
+        rho, pullback = design.apply(x)
+        advice = parts.supervisor.advise(iteration, rho, stage_is_new, parts.problem.move_limit(iteration))
         state = restart.state
         if advice.rollback:
             assert restart.anchor is not None
             x, state = restart.anchor
-            rho, pullback = parts.design.at(iteration).apply(x)
+            rho, pullback = design.apply(x)
         elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
             restart = replace(restart, anchor=(x, state))
         gradient = advice.gradient
         smooth = partial(parts.design.smooth, x)
-        evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear)
+        image = None if parts.problem.design.projection is None else partial(_image, design)
+        evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear, image)
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
@@ -174,7 +176,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         status = None
         if interrupt.requested():
             status = Status.INTERRUPTED
-        elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst):
+        elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst, advice.move_limit):
             status = Status.CONVERGED if parts.supervisor.confirms(gradient) else None
         elif iteration >= rule.max_iterations:
             status = Status.ITERATION_LIMIT
@@ -253,6 +255,11 @@ def _certify(parts: Parts, step: Step) -> Step:
     )
     constraints = evaluation.constraints
     return replace(step, objective=evaluation.objective, constraints=constraints, gradient=exact, restart=restart)
+
+
+def _image(design: DesignMap, x: Array) -> Array:
+    """(n,) physical density of a design variable (collective)."""
+    return design.apply(x)[0]
 
 
 def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:

@@ -23,7 +23,9 @@ def without_drift(objectives: Sequence[float], since: int, drift: float) -> tupl
     return tuple(value * drift**share for value, share in zip(objectives, shares, strict=True))
 
 
-def has_converged(rule: OptimizerSpec, change: float, objectives: Sequence[float], worst_constraint: float) -> bool:
+def has_converged(
+    rule: OptimizerSpec, change: float, objectives: Sequence[float], worst_constraint: float, move_limit: float
+) -> bool:
     """Whether the design has settled (local).
 
     Args:
@@ -31,13 +33,14 @@ def has_converged(rule: OptimizerSpec, change: float, objectives: Sequence[float
         change: largest change of a design variable by the update.
         objectives: objective of every iteration of the present continuation stage, oldest first.
         worst_constraint: largest normalised constraint value.
+        move_limit: largest change that the update allowed; a design held back by it has not settled.
 
     The change alone often never falls below the tolerance (single cells flip for ever), so the objective over a
     window decides as well.
     """
     if worst_constraint > FEASIBLE or len(objectives) < 2:
         return False
-    if change <= rule.tolerance:
+    if change <= min(rule.tolerance, 0.5 * move_limit):
         return True
     recent = objectives[-rule.window :]
     spread = max(recent) - min(recent)

@@ -10,22 +10,22 @@ PROBLEMS = Path(__file__).parent.parent / "problems"
 
 #: name -> (overrides that make it coarse, objective of the first and of the third design)
 COARSE = {
-    "mbb_2d": (["mesh.box.cells=[60,20]"], 1007.0221, 665.69525),
+    "mbb_2d": (["mesh.box.cells=[60,20]"], 1007.0221, 665.69391),
     "black_box_2d": (
         ["objective.kind=compliance", "mesh.box.cells=[30,10]", "design.filter.radius=4"],
         983.866103,
         541.893105,
     ),
     "cantilever_2d": (["mesh.box.cells=[40,20]"], 602.81044, 269.88551),
-    "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 817.48907),
-    "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.57171368),
+    "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 1149.9177),
+    "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.63613864),
     "cantilever_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.2"], 23580.262, 11398.906),
     "cantilever_3d_large": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
     "cantilever_3d_huge": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
     "bridge_3d_large": (["mesh.box.cells=[32,8,22]", "design.filter.radius=0.2"], 5073.3172, 2540.1266),
     "mbb_3d_large": (["mesh.box.cells=[20,6,8]", "design.filter.radius=0.2"], 33342.499, 16026.98),
     "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 5918.7511, 1473.0656),
-    "bracket_3d": (["mesh.refine=0"], 791.84256, 185.07238),
+    "bracket_3d": (["mesh.refine=0"], 824.51839, 173.5266),
 }
 
 
@@ -44,4 +44,4 @@ def test_first_iterations(name):
     assert [step.iteration for step in steps] == [1, 2, 3]
     assert steps[0].objective == pytest.approx(first, rel=1e-6)
     assert steps[2].objective == pytest.approx(third, rel=1e-5)
-    assert steps[2].max_constraint < 1e-9
+    assert steps[2].max_constraint < (1e-9 if problem.design.projection is None else 1e-5)

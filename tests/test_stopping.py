@@ -90,13 +90,14 @@ def test_not_when_infeasible(tmp_path: Path) -> None:
 def test_rule_itself() -> None:
     rule = OptimizerSpec(tolerance=0.01, objective_tolerance=1e-3, window=3)
     flat, falling = [1.0, 1.0005, 1.0], [1.2, 1.1, 1.0]
-    assert has_converged(rule, 0.01, falling, 0.0)
-    assert not has_converged(rule, 0.011, falling, 0.0)
-    assert has_converged(rule, 0.2, flat, 0.0)
-    assert not has_converged(rule, 0.2, flat[:2], 0.0)
-    assert not has_converged(rule, 0.0, flat, 2 * FEASIBLE)
-    assert has_converged(rule, 0.2, [-value for value in flat], 0.0)
-    assert not has_converged(rule, 0.0, [1.0], 0.0), "one iteration says nothing"
+    assert has_converged(rule, 0.01, falling, 0.0, 0.2)
+    assert not has_converged(rule, 0.011, falling, 0.0, 0.2)
+    assert not has_converged(rule, 0.003, falling, 0.0, 0.003), "held back by the move limit"
+    assert has_converged(rule, 0.2, flat, 0.0, 0.2)
+    assert not has_converged(rule, 0.2, flat[:2], 0.0, 0.2)
+    assert not has_converged(rule, 0.0, flat, 2 * FEASIBLE, 0.2)
+    assert has_converged(rule, 0.2, [-value for value in flat], 0.0, 0.2)
+    assert not has_converged(rule, 0.0, [1.0], 0.0, 0.2), "one iteration says nothing"
 
 
 def test_drift_of_estimates_is_taken_out():

@@ -19,9 +19,12 @@ from morpho.interfaces import Array, DesignMap
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, cells_in
-from morpho.parallel import global_sum
+from morpho.parallel import global_sum, physical_memory
 from morpho.problem.base import is_settled, value_at
 from morpho.problem.spec import Problem, VolumeConstraint
+
+WIDEST = 1e7  #: filter radius over the size of the mesh, and the other way round, beyond which it is a slip
+PAIR = 40  #: bytes that a pair of neighbours takes while the weights are made
 
 NONE: Indices = np.empty(0, dtype=np.int32)
 
@@ -48,12 +51,15 @@ class Design:
         self._filter: list[DesignMap] = []
         self.sensitivity_filter: SensitivityFilter | None = None
         self._close: list[Callable[[], None]] = []
+        self.too_coarse = 0.0  #: share of the volume where the cells smooth more than the filter should
+        if spec.radius is not None:
+            self._check_radius(spec.radius)
         if spec.radius is None or self.complaints:
             return
         if spec.kind == "helmholtz":
             length = length_parameter(spec.radius)
             pde = VoxelHelmholtz(mesh, length) if isinstance(mesh, VoxelMesh) else HelmholtzPde(mesh, length)
-            self._filter = [HelmholtzFilter(pde)]
+            self._filter, self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
             self._close.append(pde.close)
         else:
             neighbourhood = (
@@ -68,11 +74,12 @@ class Design:
 
     def at(self, iteration: int) -> Chain:
         """The map in force at a design iteration (local)."""
-        projection = self.problem.design.projection
-        maps: list[DesignMap] = [self.passive, *self._filter]
-        if projection is not None:
-            maps.append(HeavisideProjection(value_at(projection.beta, iteration), projection.eta))
-        return Chain([*maps, self.passive])
+        projection = self._projection(iteration)
+        return Chain([self.passive, *self._filter, *([projection] if projection else []), self.passive])
+
+    def _projection(self, iteration: int) -> HeavisideProjection | None:
+        spec = self.problem.design.projection
+        return None if spec is None else HeavisideProjection(value_at(spec.beta, iteration), spec.eta)
 
     @property
     def is_linear(self) -> bool:
@@ -99,6 +106,8 @@ class Design:
             solid, void = self.passive_volume
             left = self.mesh.total_volume - solid - void
             value = min(1.0, max(0.01, (min(fractions) * self.mesh.total_volume - solid) / left))
+            projection = self._projection(1)
+            value = projection.inverse(value) if projection else value
         x = np.full(self.mesh.n, value or 0.5)
         if amplitude := self.problem.design.perturbation:
             x *= 1 + amplitude * (2 * noise.uniform(self.mesh.key, self.problem.design.seed) - 1)
@@ -133,16 +142,46 @@ class Design:
             found.append(cells)
         return np.unique(np.concatenate(found)).astype(np.int32)
 
+    def _check_radius(self, radius: float) -> None:
+        """Complain of a radius that is a slip of units, or takes more memory than there is (local)."""
+        low, high = self.mesh.corners
+        size = float(np.linalg.norm(high - low))
+        if not WIDEST**-1 < radius / size < WIDEST:
+            self.complaints.append(
+                f"design.filter.radius: got {radius:g}, and the mesh is {size:.4g} across; it is a length; give "
+                "some 1.5 to 10 cell sizes"
+            )
+        elif self.problem.design.filter.kind != "helmholtz" and not isinstance(self.mesh, VoxelMesh):
+            ball = {2: np.pi * radius**2, 3: 4 / 3 * np.pi * radius**3}[self.mesh.dim]
+            pairs = self.mesh.n_global**2 * min(1.0, ball / self.mesh.total_volume)
+            if pairs * PAIR > physical_memory():
+                self.complaints.append(
+                    f"design.filter.radius: {radius:g} is {radius / self.mesh.cell_size:.3g} cells, and the weights of "
+                    f"{pairs:.2g} pairs of cells exceed the memory; use a smaller one, or filter.kind: helmholtz"
+                )
+
     def _check(self, solid: Indices, void: Indices) -> None:
         both = self.mesh.comm.allreduce(len(np.intersect1d(solid, void)))
         if both:
             self.complaints.append(f"design.passive: {both} cells are both solid and void; let the regions not overlap")
         if self.n_design == 0:
             self.complaints.append("design.passive: every cell is passive; leave something to design")
-        fixed = self.passive_volume[0] / self.mesh.total_volume
-        for i, c in enumerate(self.problem.constraints):
-            if isinstance(c, VolumeConstraint) and c.region is None and fixed > c.volume_fraction:
-                self.complaints.append(
-                    f"constraints[{i}].volume_fraction: got {c.volume_fraction:g}, but the solid passive regions alone "
-                    f"take {fixed:.4g}; raise it or make them smaller"
-                )
+        for i, constraint in enumerate(self.problem.constraints):
+            if isinstance(constraint, VolumeConstraint):
+                self._check_reach(i, constraint, solid)
+
+    def _check_reach(self, i: int, constraint: VolumeConstraint, solid: Indices) -> None:
+        """Complain of a volume that the solid passive cells alone exceed (collective)."""
+        inside = np.ones(self.mesh.n, dtype=bool)
+        if constraint.region is not None:
+            inside[:] = False
+            inside[cells_in(self.mesh, constraint.region)] = True
+        fixed = np.zeros(self.mesh.n, dtype=bool)
+        fixed[solid] = True
+        whole, taken = (global_sum(self.mesh.comm, self.mesh.volumes[mask]) for mask in (inside, inside & fixed))
+        if taken > constraint.volume_fraction * whole:
+            where = "" if constraint.region is None else " of its region"
+            self.complaints.append(
+                f"constraints[{i}].volume_fraction: got {constraint.volume_fraction:g}, but the solid passive regions "
+                f"alone take {taken / whole:.4g}{where}; raise it or make them smaller"
+            )

@@ -56,13 +56,17 @@ class Neighbourhood:
 
 
 class ConeFilter:
-    """Density filter (Bruns & Tortorelli 2001; Bourdin 2001): rho_i = sum w_ij x_j / sum w_ij."""
+    """Density filter (Bruns & Tortorelli 2001; Bourdin 2001): rho_i = sum w_ij x_j / sum w_ij.
+
+    Never above 1, as the mean of a solid neighbourhood could be by rounding.
+    """
 
     def __init__(self, neighbourhood: Averages) -> None:
         self.neighbourhood = neighbourhood
 
     def apply(self, x: Array) -> tuple[Array, Pullback]:
-        return self.neighbourhood.average(x), self.neighbourhood.average_transposed
+        rho = self.neighbourhood.average(x)
+        return np.minimum(rho, 1.0, out=rho), self.neighbourhood.average_transposed
 
 
 class SensitivityFilter:

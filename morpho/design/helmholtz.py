@@ -23,10 +23,13 @@ def length_parameter(radius: float) -> float:
     return radius / (2 * math.sqrt(3))
 
 
+ROUNDING = 1e-9  #: how far beyond 0 and 1 a density may be by the tolerance of the solver alone
+
+
 class HelmholtzFilter:
     """rho = V^-1 M x: the mean over each cell of the PDE solution; preserves constants and the volume.
 
-    Clipped to [0, 1]: on meshes with obtuse angles the discrete solution can leave it a little.
+    Clipped to [0, 1]: on meshes with obtuse angles or flat cells the discrete solution can leave it a little.
     """
 
     def __init__(self, pde: CellPde) -> None:
@@ -34,5 +37,5 @@ class HelmholtzFilter:
 
     def apply(self, x: Array) -> tuple[Array, Pullback]:
         rho = self.pde.apply(x) / self.pde.volumes
-        inside = (rho >= 0) & (rho <= 1 + 1e-12)  # a solid field may exceed 1 by the solver's tolerance
-        return np.clip(rho, 0.0, 1.0), lambda d: self.pde.apply(d * inside / self.pde.volumes)
+        inside = (rho >= -ROUNDING) & (rho <= 1 + ROUNDING)
+        return np.clip(rho, 0.0, 1.0, out=rho), lambda d: self.pde.apply(d * inside / self.pde.volumes)

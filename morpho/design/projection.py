@@ -8,10 +8,15 @@ import numpy as np
 
 from morpho.interfaces import Array, Pullback
 
+BELOW_ONE = np.nextafter(1.0, 0.0)
+
 
 @dataclass(frozen=True)
 class HeavisideProjection:
-    """rho = (tanh(beta eta) + tanh(beta (x - eta))) / (tanh(beta eta) + tanh(beta (1 - eta))) (local)."""
+    """rho = (tanh(beta eta) + tanh(beta (x - eta))) / (tanh(beta eta) + tanh(beta (1 - eta))) (local).
+
+    Within [0, 1] to the last bit: a power of what rounding leaves below zero is not a number.
+    """
 
     beta: float
     eta: float = 0.5
@@ -20,4 +25,12 @@ class HeavisideProjection:
         low, high = np.tanh(self.beta * self.eta), np.tanh(self.beta * (1 - self.eta))
         t = np.tanh(self.beta * (x - self.eta))
         slope = self.beta * (1 - t * t) / (low + high)
-        return (low + t) / (low + high), lambda d: d * slope
+        t += low
+        t /= low + high
+        return np.clip(t, 0.0, 1.0, out=t), lambda d: d * slope
+
+    def inverse(self, rho: float) -> float:
+        """The x that becomes rho (local)."""
+        low, high = np.tanh(self.beta * self.eta), np.tanh(self.beta * (1 - self.eta))
+        t = np.clip(rho * (low + high) - low, -BELOW_ONE, BELOW_ONE)
+        return float(np.clip(self.eta + np.arctanh(t) / self.beta, 0.0, 1.0))

@@ -27,6 +27,7 @@ GOOD, BAD = 0.15, 0.30  #: errors below and above which the gap between correcti
 GROW, SHRINK = 1.6, 0.5
 MOVED = 0.6  #: change of the design since the last correction, relative to its volume, that asks for a new one
 JUMP = 2.5  #: ratio of two successive objectives that asks for a correction
+FLIP = 0.2  #: relative rise of the exact objective in one step that is no progress but cells that flip
 WRONG = 1e-3  #: share of a compliance gradient that may have the wrong sign
 
 OWN = Card("a user's own source", "", ("density",), ("whatever it does",), "whatever it learns")
@@ -89,6 +90,7 @@ class Supervisor:
         rival: GradientSource | None = None,
         two_scale: TwoScale | None = None,
         guard: bool = True,
+        projected: bool = False,
     ) -> None:
         """Supervise a source.
 
@@ -96,15 +98,17 @@ class Supervisor:
             rival: the secant, for sources that it can stand in for.
             two_scale: for sources with blocks; gives fine solves a better start.
             guard: whether a rising objective is taken back.
+            projected: whether cells may flip to and fro, as under a steep projection; steps are shortened then.
         """
         self.physics, self.source, self.rival, self.two_scale = physics, source, rival, two_scale
-        self.spec, self.optimizer, self.guard = spec, optimizer, guard
+        self.spec, self.optimizer, self.guard, self.projected = spec, optimizer, guard, projected
         self._may_be_positive = bool(np.any(getattr(physics, "weight_density", 0.0)))
         self.card: Card = getattr(source, "card", OWN)
         #: whether there is anything to decide; a user's own source may say that it decides itself
         self.supervises: bool = not isinstance(source, Exact) and getattr(source, "supervised", True)
         self.warm_up = spec.warm_up or self.card.warm_up
         self.schedule = Schedule()
+        self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
         self._anchor: Array | None = None  #: rho of the last correction
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
@@ -114,9 +118,9 @@ class Supervisor:
             return self.source.leap(iteration, x, design, stage_is_new)
         return x
 
-    def advise(self, iteration: int, rho: Array, stage_is_new: bool) -> Advice:
-        """The gradient to use at rho (n,) (collective)."""
-        plan = self.schedule
+    def advise(self, iteration: int, rho: Array, stage_is_new: bool, move_limit: float) -> Advice:
+        """The gradient to use at rho (n,), and how far to go with it, up to the usual move limit (collective)."""
+        plan, self._move_limit = self.schedule, move_limit
         plan.since += 1
         if stage_is_new:
             self._exact = None  # the objective is another one now
@@ -126,6 +130,8 @@ class Supervisor:
             if isinstance(self.source, Leaper):
                 how = "jump" if self.source.landed else how
                 return replace(self._advice(own, how), extra_solves=int(self.source.in_vain is not None))
+            if how == "exact" and self.guard and self.projected:
+                self._pace(iteration, own.objective, stage_is_new)
             return self._advice(own, how)
         reason = self._reason(iteration, rho, stage_is_new)
         if not reason:
@@ -142,8 +148,17 @@ class Supervisor:
             log.warning(f"it {iteration}: {reason}; a correction instead")
         return self._correct(iteration, rho)
 
+    def _pace(self, iteration: int, objective: float, stage_is_new: bool) -> None:
+        """Shorter steps once a step has made the design much worse, longer ones again as long as none does (local)."""
+        plan = self.schedule
+        flips = not stage_is_new and objective - plan.objective > FLIP * abs(plan.objective)
+        plan.move_scale = 0.5 * plan.move_scale if flips else min(1.0, 1.2 * plan.move_scale)
+        if flips:
+            log.info(f"it {iteration}: the objective rose from {plan.objective:.6g} to {objective:.6g}; shorter steps")
+        plan.objective = objective
+
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
-        plan, usual = self.schedule, self.optimizer.move_limit
+        plan, usual = self.schedule, self._move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
         limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
         return Advice(gradient, how, plan.since, error, rival, self.gap, limit)

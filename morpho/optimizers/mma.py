@@ -13,7 +13,7 @@ from morpho.interfaces import Array, Evaluation
 from morpho.optimizers.separable import minimise
 
 ALBEFA = 0.1  #: x keeps this share of its distance to the asymptotes
-NEAREST, FARTHEST = 0.01, 10.0  #: distance of the asymptotes from x, in units of upper - lower
+NEAREST, FARTHEST = 0.01, 10.0  #: distance of the asymptotes from x, in units of the box of the next step
 RAA0 = 1e-5  #: convexity added to every function, relative to its mean derivative
 ELASTIC_C, ELASTIC_D = 1000.0, 1.0  #: price c y + d y**2 / 2 of violating a constraint by y
 BARRIER_END = 1e-12
@@ -43,7 +43,10 @@ class MMA:
 
     Source: Svanberg (1987), doi 10.1002/nme.1620240207, with the parameters of Svanberg, "MMA and GCMMA, two
     methods for nonlinear optimization" (2007). Departure: RAA0 is relative to the mean derivative, since
-    derivatives with respect to n cells are O(1/n) and a fixed value would outweigh them on fine meshes.
+    derivatives with respect to n cells are O(1/n) and a fixed value would outweigh them on fine meshes. The asymptotes
+    are set in units of what an entry may move in a step, within the bounds and the move limit, as Aage, Andreassen &
+    Lazarov (2015), doi 10.1007/s00158-014-1157-0, do: in units of the bounds the approximation is nearly linear at low
+    densities, and steps run from limit to limit.
     """
 
     comm: MPI.Comm
@@ -76,21 +79,21 @@ class MMA:
         if not np.isfinite([*sizes, evaluation.objective, *evaluation.constraints]).all():
             raise SolverError("MMA: x, a function value or a derivative is not finite.")
 
-        extent = state.upper - state.lower
         if state.iteration == 0:
-            size = max(abs(evaluation.objective), sizes[2] * extent)
+            size = max(abs(evaluation.objective), sizes[2] * (state.upper - state.lower))
             state = replace(state, scale=1.0 / size if size > 0.0 else 1.0)
         derivatives[0] *= state.scale
         means = sizes[2:] / max(sizes[0], 1.0)
         means[0] *= state.scale
 
-        low, upp = self._asymptotes(x, state)
+        least, most = np.maximum(state.lower, x - self.move_limit), np.minimum(state.upper, x + self.move_limit)
+        low, upp = self._asymptotes(x, most - least, state)
         subproblem = Subproblem.build(
             x=x,
             low=low,
             upp=upp,
-            alpha=np.maximum.reduce([low + ALBEFA * (x - low), x - self.move_limit, np.full_like(x, state.lower)]),
-            beta=np.minimum.reduce([upp - ALBEFA * (upp - x), x + self.move_limit, np.full_like(x, state.upper)]),
+            alpha=np.maximum(low + ALBEFA * (x - low), least),
+            beta=np.minimum(upp - ALBEFA * (upp - x), most),
             values=evaluation.constraints,
             derivatives=derivatives,
             means=means,
@@ -100,12 +103,14 @@ class MMA:
             state, x_old1=x.copy(), x_old2=state.x_old1, low=low, upp=upp, iteration=state.iteration + 1
         )
 
-    def _asymptotes(self, x: Array, state: MMAState) -> tuple[Array, Array]:
+    def _asymptotes(self, x: Array, extent: Array, state: MMAState) -> tuple[Array, Array]:
         """Widen the asymptotes (n,) where x moves on, draw them in where it swings (local).
+
+        Args:
+            extent: (n,) width of what the next x may be.
 
         Source: Svanberg (2007), ordinary MMA.
         """
-        extent = state.upper - state.lower
         if state.iteration < 2:
             return x - self.asymptote_init * extent, x + self.asymptote_init * extent
         trend = (x - state.x_old1) * (state.x_old1 - state.x_old2)

@@ -14,9 +14,13 @@ from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array, Evaluation
 
 NEGLIGIBLE = 1e-30  #: of the largest constraint derivative: below it an entry is passive
+REVIVED = 1e-3  #: what an entry below it grows from under a projection: what is zero once would stay zero for ever
 TINY = 1e-100  #: a candidate below this stays at its lower limit
 MAX_PASSES = 200
-TOLERANCE = 1e-13  #: on the constraint, relative to the range that the move limits leave it
+TOLERANCE = 1e-13  #: on the linearised constraint, relative to the range that the move limits leave it
+NARROW = 1e-13  #: relative width of the bracket of the multiplier at which the search ends
+EVALUATED = 1e-5  #: on the constraint where it is evaluated, and the width of the bracket then
+STILL = 1e-12  #: of the multiplier's range: below it every entry is at its lower limit, to rounding
 
 compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
 
@@ -34,6 +38,11 @@ class OCState:
 class OC:
     """Optimality criteria for one constraint whose derivatives are >= 0, as an `Optimizer`.
 
+    With a projection both derivatives of an entry may be tiny, but their ratio is a mean of the ratios of the cells it
+    acts on: neither is ever clamped. What the constraint comes to is then found by evaluating it, since its
+    linearisation is far off where the projection is steep, and x that has come to zero may grow again: a projected
+    design of a steeper stage needs other cells.
+
     Source: Bendsoe & Sigmund, Topology Optimization (2003), section 1.2; Andreassen et al. (2011),
     doi 10.1007/s00158-010-0594-7.
     """
@@ -49,32 +58,45 @@ class OC:
     def step(self, x: Array, evaluation: Evaluation, state: OCState) -> tuple[Array, OCState]:
         """Return the next x (n,) (collective).
 
-        x_new = x (max(0, -d_objective) / (lam d_constraint))**damping, clipped to the move limits, with lam
-        so that the linearised constraint is zero, or as near to it as the limits allow. Entries without
-        influence on the constraint stay. InputError if the constraint does not fit the method, SolverError if
-        a value is not finite.
+        x_new = x (max(0, -d_objective) / (lam d_constraint))**damping, clipped to the move limits, with lam so that
+        the constraint is zero (the linearised one, if no `constraint_at` is given), or as near to it as the limits
+        allow. Entries without influence on the constraint stay. InputError if the constraint does not fit the method,
+        SolverError if a value is not finite.
         """
         negligible = self._check(x, evaluation)
         weight, value = evaluation.d_constraints[0], float(evaluation.constraints[0])
         candidate, x_new = np.empty_like(x), np.empty_like(x)
         entries = candidate, x, weight, negligible, self.move_limit, state.lower, state.upper
-        *ends, farthest = _candidates(evaluation.d_objective, self.damping, *entries)
+        constraint_at = evaluation.constraint_at
+        least = 0.0 if constraint_at is None else REVIVED
+        *ends, farthest = _candidates(evaluation.d_objective, self.damping, least, *entries)
         at_low, at_high, slope = _sums(self.comm, *ends)
-        if value + at_low >= 0.0 or slope <= 0.0:
-            _stretch(x_new, 0.0, *entries)
-            return x_new, state
-        if value + at_high <= 0.0:
-            _stretch(x_new, np.inf, *entries)
-            return x_new, state
-        below = -(value + at_low) / slope  # no entry moves faster than t candidate
+        for t, linearised, sign in ((0.0, value + at_low, 1.0), (np.inf, value + at_high, -1.0)):
+            if sign * linearised >= 0.0 or slope <= 0.0:
+                _stretch(x_new, t, *entries)
+                if constraint_at is None or slope <= 0.0 or sign * constraint_at(x_new) >= 0.0:
+                    return x_new, state
         above = float(self.comm.allreduce(farthest, MPI.MAX))
-        tolerance = TOLERANCE * (at_high - at_low)
+
+        seen: list[tuple[float, float]] = []
 
         def miss(t: float) -> tuple[float, float]:
             change, rate = _sums(self.comm, *_stretch(x_new, t, *entries))
-            return value + change, rate
+            if constraint_at is None:
+                return value + change, rate
+            now = constraint_at(x_new)
+            if seen and seen[-1][0] != t:  # the secant knows the curvature that the linearisation leaves out
+                rate = (now - seen[-1][1]) / (t - seen[-1][0])
+            seen.append((t, now))
+            return now, rate
 
-        return x_new, replace(state, stretch=_find_zero(miss, below, above, state.stretch, tolerance))
+        below = -(value + at_low) / slope  # as no entry moves faster than t candidate
+        if constraint_at is None:
+            stretch = _find_zero(miss, below, above, state.stretch, TOLERANCE * (at_high - at_low))
+        else:
+            start = state.stretch or abs(below)
+            stretch = _find_zero(miss, STILL * above, above, start, EVALUATED, EVALUATED, reach=4.0)
+        return x_new, replace(state, stretch=stretch)
 
     def _check(self, x: Array, evaluation: Evaluation) -> float:
         """Return the value at which a derivative of the constraint is negligible (collective)."""
@@ -90,12 +112,18 @@ class OC:
 
 
 def _find_zero(
-    miss: Callable[[float], tuple[float, float]], below: float, above: float, start: float, tolerance: float
+    miss: Callable[[float], tuple[float, float]],
+    below: float,
+    above: float,
+    start: float,
+    tolerance: float,
+    narrow: float = NARROW,
+    reach: float = np.inf,
 ) -> float:
-    """Zero of a monotone, piecewise linear function that gives its value and slope, between two bounds.
+    """Zero of a monotone function that gives its value and slope, or nearly its slope, between two bounds.
 
-    Newton ends in a few steps. Bisection of the logarithm takes over where it leaves the bracket or does not halve
-    the value.
+    Newton ends in a few steps. Bisection of the logarithm, by a factor of `reach` at most, takes over where it leaves
+    the bracket or does not halve the value.
     """
     t, last = (start if below < start < above else below), np.inf
     for _ in range(MAX_PASSES):
@@ -104,11 +132,11 @@ def _find_zero(
             below = max(below, t)
         else:
             above = min(above, t)
-        if abs(now) <= tolerance or above <= below * (1.0 + 1e-13):
+        if abs(now) <= tolerance or above <= below * (1.0 + narrow):
             break
-        t = t - now / slope if slope > 0.0 else np.inf
+        tried, t = t, t - now / slope if slope > 0.0 else np.inf
         if not below < t < above or abs(now) > 0.5 * last:
-            t = float(np.sqrt(below) * np.sqrt(above))
+            t = float(np.clip(np.sqrt(below) * np.sqrt(above), tried / reach, tried * reach))
         last = abs(now)
     return t
 
@@ -124,8 +152,8 @@ def _survey(x, d_objective, weight):
 
 
 @compiled
-def _candidates(d_objective, damping, candidate, x, weight, negligible, move, lower, upper):
-    """Fill in the candidates x (max(0, -d_objective) / weight)**damping.
+def _candidates(d_objective, damping, least, candidate, x, weight, negligible, move, lower, upper):
+    """Fill in the candidates max(x, least) (max(0, -d_objective) / weight)**damping.
 
     Returns:
         change of the constraint with all entries at their lower limits, at their upper ones, and its rate with t;
@@ -136,7 +164,7 @@ def _candidates(d_objective, damping, candidate, x, weight, negligible, move, lo
     for i in range(len(x)):
         w = weight[i] if weight[i] > negligible else 0.0
         ratio = max(0.0, -d_objective[i]) / w if w > 0.0 else 0.0
-        c = x[i] * (np.sqrt(ratio) if root else ratio**damping)
+        c = max(x[i], least) * (np.sqrt(ratio) if root else ratio**damping)
         c = c if c > TINY else 0.0
         candidate[i] = c
         low = max(lower, min(upper, x[i] - move))

@@ -88,6 +88,11 @@ def check_consistency(problem: Problem) -> list[str]:
             )
         if "compliance" in kinds:
             said.append("constraints: beside a black box only constraints of kind volume are possible")
+    if problem.optimizer.kind == "oc" and problem.weighs:
+        said.append(
+            "optimizer.kind: oc needs an objective that falls wherever material is added, and with self weight it may "
+            "rise; use mma, or leave kind out"
+        )
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind == "volume"):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:

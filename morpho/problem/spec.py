@@ -11,9 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, PositiveInt, field_validator, model_validator
 
-from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector
+from morpho.problem.base import OneOf, Positive, Schedule, Spec, Vector, value_at
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.regions import Axis, Region
+
+MOVE_LIMIT = 0.2
+GENTLE = 8.0  #: sharpness of a projection up to which the move limit stands
 
 CellName = Literal["triangle", "quadrilateral", "tetrahedron", "hexahedron"]
 
@@ -216,8 +219,15 @@ class OptimizerSpec(Spec):
     continuation is still under way.
     """
 
-    kind: Literal["oc", "mma"] = "oc"
-    move_limit: float = Field(0.2, gt=0, le=1)
+    kind: Literal["auto", "oc", "mma"] = Field(
+        "auto", description="auto: oc for compliance with one volume constraint and no self weight, else mma"
+    )
+    move_limit: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
+    )
     max_iterations: PositiveInt = 200
     tolerance: float = Field(0.01, ge=0, description="largest change of a design variable")
     objective_tolerance: float = Field(5e-4, ge=0)
@@ -278,6 +288,29 @@ class Problem(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     solver: SolverSpec = SolverSpec()
     output: Output = Output()
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a load grows with the density, so that material may make the design worse."""
+        return any(any(force.self_weight or ()) for case in self.loads for force in case.forces)
+
+    @property
+    def update(self) -> Literal["oc", "mma"]:
+        """The design update in force."""
+        if self.optimizer.kind != "auto":
+            return self.optimizer.kind
+        one_volume = [constraint.kind for constraint in self.constraints] == ["volume"]
+        falls = self.objective.kind != "volume" and self.objective.function is None and not self.weighs
+        return "oc" if one_volume and falls else "mma"
+
+    def move_limit(self, iteration: int) -> float:
+        """Largest change of a design variable in a design iteration.
+
+        Where none is given it follows the sharpness of the projection: one step may not turn a cell over.
+        """
+        projection = self.design.projection
+        steepest = value_at(projection.beta, iteration) if projection else 1.0
+        return self.optimizer.move_limit or min(MOVE_LIMIT, MOVE_LIMIT * GENTLE / steepest)
 
     @model_validator(mode="before")
     @classmethod

@@ -222,11 +222,14 @@ def test_projection(beta, eta):
     projection = HeavisideProjection(beta, eta)
     x = np.linspace(0, 1, 201)
     rho, pullback = projection.apply(x)
-    assert rho[0] == pytest.approx(0, abs=1e-15) and rho[-1] == pytest.approx(1, abs=1e-15)
+    assert rho[0] == 0 and rho[-1] == 1
     assert np.all(np.diff(rho) >= 0)
-    slope = tangent(projection, x, np.ones_like(x), h=0.01 / beta)
-    np.testing.assert_allclose(pullback(np.ones_like(x)), slope, atol=1e-9 * beta)
     assert pullback(np.ones_like(x)) @ np.full(201, 1 / 200) == pytest.approx(1.0, abs=0.1)
+    inner = x[20:-20]
+    slope = tangent(projection, inner, np.ones_like(inner), h=min(0.01 / beta, 0.02))
+    np.testing.assert_allclose(projection.apply(inner)[1](np.ones_like(inner)), slope, atol=1e-9 * beta)
+    for value in (0.0, 0.12, 0.5, 1.0):
+        assert projection.apply(np.array([projection.inverse(value)]))[0][0] == pytest.approx(value, abs=1e-12)
 
 
 def test_limits_of_the_projection():
@@ -292,11 +295,16 @@ LEFT, RIGHT = ({"box": {"min": [a, 0], "max": [b, 1]}} for a, b in ((0, 0.5), (0
             {"solid": [{"box": {"min": [0, 0], "max": [0.8, 1]}}]},
             r"volume_fraction: got 0.5, but the solid .* take 0.8",
         ),
+        (
+            {"solid": [{"box": {"min": [0, 0], "max": [0.2, 1]}}]},
+            r"constraints\[1\].volume_fraction: got 0.3, but the solid passive .* take 0.4 of its region",
+        ),
     ],
 )
 def test_complaints(passive, said):
     part = box([10, 10])
-    problem = make_problem(part, design={"passive": passive}, constraints=[{"volume_fraction": 0.5}])
+    volumes = [{"volume_fraction": 0.5}, {"volume_fraction": 0.3, "region": LEFT}]
+    problem = make_problem(part, design={"passive": passive}, constraints=volumes)
     complaints = Design(make_mesh(part), problem).complaints
     assert any(re.search(said, text) for text in complaints), complaints
 

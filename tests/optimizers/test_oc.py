@@ -1,10 +1,13 @@
 """Optimality criteria against closed forms and at the edges of what the method takes."""
 
+from dataclasses import replace
+
 from mpi4py import MPI
 
 import numpy as np
 import pytest
 
+from morpho.design.projection import HeavisideProjection
 from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array, Evaluation
 from morpho.optimizers import OC
@@ -91,6 +94,49 @@ def test_material_that_only_costs_is_removed() -> None:
     x = np.full(10, 0.5)
     assert np.allclose(one_step(x, Evaluation(1.0, np.ones(10), np.zeros(1), np.full((1, 10), 0.1))), 0.3)
     assert np.allclose(one_step(x, Evaluation(1.0, np.zeros(10), np.zeros(1), np.full((1, 10), 0.1))), 0.3)
+
+
+def steep_problem(x: Array, beta: float, share: float) -> Evaluation:
+    """Stiffness of cells in a row, projected, at an equal share of the volume."""
+    projection = HeavisideProjection(beta)
+
+    def constraint(at: Array) -> float:
+        return float(np.mean(projection.apply(at)[0]) / share - 1.0)
+
+    rho, pullback = projection.apply(x)
+    costs = np.linspace(0.1, 1.0, x.size)
+    return Evaluation(
+        objective=float(costs @ (1.0 / (1e-3 + rho))),
+        d_objective=pullback(-costs / (1e-3 + rho) ** 2),
+        constraints=np.array([constraint(x)]),
+        d_constraints=pullback(np.full(x.size, 1.0 / x.size / share))[None],
+        constraint_at=constraint,
+    )
+
+
+@pytest.mark.parametrize("beta", [1.0, 8.0, 64.0, 512.0])
+def test_projected_volume_is_met(beta: float) -> None:
+    """Where the linearised one would be off by a third."""
+    optimizer, x = OC(COMM, move_limit=min(0.2, 1.6 / beta)), np.full(200, HeavisideProjection(beta).inverse(0.3))
+    state = optimizer.init(x, 0.0, 1.0)
+    for _ in range(5):
+        x, state = optimizer.step(x, steep_problem(x, beta, 0.3), state)
+        assert steep_problem(x, beta, 0.3).constraints[0] == pytest.approx(0.0, abs=1e-5)
+        assert x.min() >= 0 and x.max() <= 1
+
+
+def test_what_is_zero_may_grow_again_under_a_projection() -> None:
+    x = np.full(200, 0.5)
+    x[-50:] = 0.0
+    evaluation = steep_problem(x, 2.0, 0.3)
+    grown = one_step(x, evaluation)
+    assert grown[-50:].min() > 0
+    assert one_step(x, replace(evaluation, constraint_at=None))[-50:].max() == 0, "the classic update"
+
+
+def test_a_projected_volume_out_of_reach_is_approached() -> None:
+    for x, limit in ((np.full(20, 0.9), 0.7), (np.full(20, 0.1), 0.3)):
+        assert np.allclose(one_step(x, steep_problem(x, 4.0, 0.5)), limit)
 
 
 def test_units_do_not_matter() -> None:

@@ -40,7 +40,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert problem.mesh.refine == 0
     assert (problem.material.E, problem.material.nu, problem.material.penalty) == (1.0, 0.3, 3.0)
     assert (problem.objective.kind, problem.constraints[0].kind) == ("compliance", "volume")
-    assert (problem.gradient.source, problem.optimizer.kind, problem.solver.preset) == ("exact", "oc", "auto")
+    assert (problem.gradient.source, problem.update, problem.solver.preset) == ("exact", "oc", "auto")
     assert problem.supports[0].components == (0,)
     assert problem.loads[0].weight == 1.0
     assert problem.design.projection is None
@@ -278,7 +278,14 @@ def test_all_dimension_errors_at_once(tmp_path: Path) -> None:
     [
         ("objective: {kind: volume}", "constraints: the least volume is none at all"),
         ("design: {filter: {kind: sensitivity, radius: 2}, projection: {beta: 2}}", "design.projection: a sensitivity"),
-        ("constraints: [{volume_fraction: 0.5}, {volume_fraction: 0.3}]", "optimizer.kind: oc takes"),
+        (
+            "constraints: [{volume_fraction: 0.5}, {volume_fraction: 0.3}]\noptimizer: {kind: oc}",
+            "optimizer.kind: oc takes",
+        ),
+        (
+            "loads: [{name: own, forces: [{self_weight: [0, -1]}]}]\noptimizer: {kind: oc}",
+            "optimizer.kind: oc needs an objective that falls",
+        ),
         ("constraints: [{kind: compliance, max: 1, case: tap}]", "there is no load case 'tap'; the cases are tip"),
         ("loads: [{name: tip}]", "loads[0].forces: no force and no prescribed displacement"),
         ("mesh: {file: a.msh, box: {size: [1, 1], cells: [1, 1]}}", "give exactly one of box, file; got box, file"),

@@ -8,10 +8,11 @@ import math
 import numpy as np
 from numba import njit
 
-from morpho.fem.helmholtz import RTOL
+from morpho.fem.helmholtz import FLOOR, RTOL
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
+from morpho.parallel import global_sum
 
 compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
 
@@ -22,28 +23,33 @@ class VoxelHelmholtz:
     Relative to the lumped mass the operator of a box is one stencil S for all nodes, with the field mirrored at the
     faces of the box. A rank applies it to its own box; on shared nodes the whole operator is the mean over the ranks.
     The ends of its spectrum are known, so the Chebyshev iteration (Saad 2003, 12.3.2) needs no dot products and its
-    number of steps, in proportion to R, is known as well: `apply` is a polynomial in S, symmetric to rounding.
+    number of steps is known as well: `apply` is a polynomial in S, symmetric to rounding. The mean passes through as it
+    is; of the other waves the longest is as long as the box, so the steps grow with R up to the size of the box only.
     """
 
     def __init__(self, mesh: VoxelMesh, length: float) -> None:
         self.mesh = mesh
         self.volumes = mesh.volumes
         self._planes = SharedPlanes(mesh.comm, mesh.partition)
-        ratios = [(length / h) ** 2 for h in mesh.spacing[: mesh.dim]]
-        width = max(_eigenvalue(ratios, corner) for corner in itertools.product((0.0, 1.0), repeat=mesh.dim))
-        self._middle = 1 + width / 2
-        self._contraction = max(width / 2, 1e-9) / self._middle
+        spacing = mesh.spacing[: mesh.dim]
+        ratios = [max(length**2 - h**2 / 4, FLOOR * length**2) / h**2 for h in spacing]
+        self.too_coarse = float(any(length**2 * (1 - FLOOR) < h**2 / 4 for h in spacing))  #: share of the volume
+        ends = [(0.0, math.sin(math.pi / (2 * n)) ** 2, 1.0) for n in mesh.cells]
+        waves = [_eigenvalue(ratios, corner) for corner in itertools.product(*ends) if any(corner)]
+        self._middle = 1 + (max(waves) + min(waves)) / 2
+        self._contraction = max((max(waves) - min(waves)) / 2, 1e-9) / self._middle
         self._stencil = _stencil(*ratios)
         self.iterations = math.ceil(math.acosh(1 / RTOL) / math.acosh(1 / self._contraction))
 
     def apply(self, s: Array) -> Array:
         """(n,) integrals of p over the owned cells for the source s (n,) (collective)."""
-        source = np.empty(self.mesh.node_shape)
-        _mean_of_cells(np.ascontiguousarray(s).reshape(self.mesh.shape), source)
+        source, mean = np.empty(self.mesh.node_shape), global_sum(self.mesh.comm, s) / self.mesh.n_global
+        _mean_of_cells((s - mean).reshape(self.mesh.shape), source)
         self._join(source)
         p = self._solve(source)
         out = np.empty(self.mesh.shape)
         _integrals(p, self.mesh.cell_volume, out)
+        out += mean * self.mesh.cell_volume
         return out.ravel()
 
     def close(self) -> None:
@@ -72,7 +78,7 @@ class VoxelHelmholtz:
 
 
 def _eigenvalue(ratios: list[float], s: tuple[float, ...]) -> float:
-    """Of S - 1, for a wave with the squared sines s of half its phase per cell; largest where each is 0 or 1."""
+    """Of S - 1, for a wave with the squared sines s of half its phase per cell; linear in each of them."""
     stiffness = [4 * ratio * a for ratio, a in zip(ratios, s, strict=True)]
     mass = [1 - 2 * a / 3 for a in s]
     return sum(k * math.prod(mass[:d] + mass[d + 1 :]) for d, k in enumerate(stiffness))
