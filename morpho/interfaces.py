@@ -107,7 +107,7 @@ class Status(Enum):
     STORAGE_FAILED = (
         "A result could not be written; the last complete checkpoint is kept. Free some space and run `morpho resume`."
     )
-    CODE_FAILED = "The run was ended by an error in its code; the last good design is in the run folder."
+    CODE_FAILED = "An own function or source, or morpho itself, failed; the last good design is in the run folder."
     INTERRUPTED = "Interrupted; a checkpoint was written. Continue with `morpho resume`."
 
     @property

@@ -135,7 +135,7 @@ class Recorder:
         """
         recorder = cls(parts, None if folder is None else Path(folder), start)
         if recorder.folder is not None:
-            with recorder._leaving_nothing():
+            with recorder._leaving_nothing("--output: "):
                 recorder._on_root(lambda target: recorder._claim(target, overwrite))
                 recorder._open(recorder.folder, None)
         return recorder
@@ -150,7 +150,7 @@ class Recorder:
         target = Path(folder)
         recorder = cls(parts, target, start)
         with recorder._leaving_nothing():
-            recorder._on_root(recorder._take)
+            recorder._on_root(recorder._retake)
             found = load_restart(parts, target)
             restart = found.restart
             if restart.iteration >= parts.problem.optimizer.max_iterations:
@@ -173,13 +173,13 @@ class Recorder:
             self._lock.release()
 
     @contextmanager
-    def _leaving_nothing(self) -> Iterator[None]:
+    def _leaving_nothing(self, place: str = "") -> Iterator[None]:
         """Give the folder back where it is refused (collective)."""
         try:
             yield
         except StorageError as error:
             self._withdraw()
-            raise InputError(f"--output: {error} Choose a folder that can be written.") from None
+            raise InputError(f"{place}{error} Choose a folder that can be written.") from None
         except BaseException:
             self._withdraw()
             raise
@@ -197,6 +197,11 @@ class Recorder:
 
     def _take(self, folder: Path) -> None:
         self._lock = run_folder.lock(folder)
+
+    def _retake(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: there is no such folder, and there is no usable checkpoint")
+        self._take(folder)
 
     def _claim(self, folder: Path, overwrite: bool) -> None:
         if said := run_folder.complaints(folder, overwrite):

@@ -13,5 +13,5 @@ run=runs/$(basename "$problem" .yaml)
 if [ -e "$run/checkpoint" ]; then
     srun python3 -m morpho resume "$run"
 else
-    srun python3 -m morpho solve "$problem" --output "$run"
+    srun python3 -m morpho solve "$problem" --output "$run" --overwrite # of a run without a checkpoint
 fi

@@ -128,7 +128,7 @@ def test_resolved_problem_can_be_solved_again(folder: Path) -> None:
     problem = load_problem(folder / "problem.yaml")
     assert problem.name == "beam"
     assert problem.optimizer.max_iterations == ITERATIONS
-    assert problem.optimizer.window == 10
+    assert problem.move_limit(1) == 0.2
     assert morpho.solve(problem, comm=MPI.COMM_SELF).objective == pytest.approx(
         result_of(folder)["objective"], rel=1e-9
     )

@@ -103,7 +103,7 @@ def is_run(folder: Path) -> bool:
 def holder(folder: Path) -> str:
     """Who writes to a folder now, as a complaint; empty if nobody does."""
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return ""
     try:
@@ -122,7 +122,7 @@ def lock(folder: Path) -> Lock:
     path = folder / LOCK
     while True:
         is_new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         if not _seized(descriptor):
             said = _in_use(folder, descriptor)
             os.close(descriptor)

@@ -39,6 +39,24 @@ def test_what_may_be_written(tmp_path: Path) -> None:
     assert run_folder.refusal(folder, overwrite=True) == ""
 
 
+def test_benchmarks_are_not_replaced_either(tmp_path: Path) -> None:
+    for name in ("bench.json", "bench.md", "bench.png", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    assert "holds the results of a benchmark already" in run_folder.refusal(tmp_path, overwrite=False, bench=True)
+    assert run_folder.refusal(tmp_path, overwrite=True, bench=True) == ""
+    assert "is no run folder" in run_folder.refusal(tmp_path, overwrite=True)
+    run_folder.clear(tmp_path, bench=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        run_folder.lock(tmp_path / "run")
+
+
 def test_a_problem_file_of_ones_own_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "problem.yaml").write_text("mesh: {}\n")
     (tmp_path / "log.txt").write_text("")

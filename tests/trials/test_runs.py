@@ -195,6 +195,13 @@ def test_a_resume_with_other_settings_goes_on(changed: list[str], onsg: Path, tm
     assert np.isfinite(result.objective)
 
 
+def test_the_other_engine_goes_on_with_the_same_design(onsg: Path, tmp_path: Path) -> None:
+    one, other = (Path(shutil.copytree(onsg, tmp_path / name)) for name in ("one", "other"))
+    expected = resumed(one, "gradient.source=exact")
+    found = resumed(other, "gradient.source=exact", "engine=assembled")
+    assert found.objective == pytest.approx(expected.objective, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("then", "now"), [("prosg.form=learned", "prosg.form=analytic"), ("koopman.of=gradients", "koopman.of=designs")]
 )
