@@ -48,7 +48,7 @@ def two_cases(source: str, iterations: int = 12) -> Problem:
         design={"filter": {"kind": "cone", "radius": 0.08}},
         material={"E_min_ratio": 1e-6},
         gradient={"source": source, "block": 2, "iterations": 3, "correction_rtol": None},
-        optimizer={"max_iterations": iterations, "tolerance": 0, "objective_tolerance": 0, "move_limit": 0.05},
+        optimizer={"max_iterations": iterations, "tolerance": 0, "objective_tolerance": 0, "move_limit": 0.1},
         solver={"preset": "multigrid", "rtol": 1e-9},
     )
 
