@@ -134,7 +134,7 @@ def _filter(problem: Problem, cell_size: float) -> str:
     radius, kind = problem.design.filter.radius, problem.design.filter.kind
     if radius is None:
         return "filter: none"
-    nothing = ", less than one element: it does nothing" if radius < cell_size else ""
+    nothing = ", less than one element: it does nothing" if radius < cell_size and kind != "helmholtz" else ""
     return f"filter: {kind}, radius {radius:g} = {radius / cell_size:.2f} elements{nothing}"
 
 
@@ -161,7 +161,7 @@ def _slips(problem: Problem, cell_size: float, diagonal: float) -> list[str]:
             "there is no filter, so the design can become a checkerboard, which is not as stiff as it is computed; "
             f"set design.filter, for instance {{kind: cone, radius: {2 * cell_size:.3g}}} (two elements)"
         )
-    elif radius < cell_size:
+    elif radius < cell_size and problem.design.filter.kind != "helmholtz":
         said.append(
             f"the filter radius {radius:g} is less than one element ({cell_size:.3g}), so that no filter is in effect; "
             "about two elements are usual"

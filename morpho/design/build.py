@@ -171,7 +171,7 @@ class Design:
                 self._check_reach(i, constraint, solid)
 
     def _check_reach(self, i: int, constraint: VolumeConstraint, solid: Indices) -> None:
-        """Complain of a volume that the solid passive cells alone exceed (collective)."""
+        """Complain of a volume that the solid passive cells alone use up or exceed (collective)."""
         inside = np.ones(self.mesh.n, dtype=bool)
         if constraint.region is not None:
             inside[:] = False
@@ -179,9 +179,9 @@ class Design:
         fixed = np.zeros(self.mesh.n, dtype=bool)
         fixed[solid] = True
         whole, taken = (global_sum(self.mesh.comm, self.mesh.volumes[mask]) for mask in (inside, inside & fixed))
-        if taken > constraint.volume_fraction * whole:
+        if taken > (1 - 1e-6) * constraint.volume_fraction * whole > 0:
             where = "" if constraint.region is None else " of its region"
             self.complaints.append(
                 f"constraints[{i}].volume_fraction: got {constraint.volume_fraction:g}, but the solid passive regions "
-                f"alone take {taken / whole:.4g}{where}; raise it or make them smaller"
+                f"alone take {taken / whole:.4g}{where} and leave nothing to design with; raise it or make them smaller"
             )
