@@ -196,6 +196,27 @@ def test_cells_twice_and_cells_with_a_node_twice(tmp_path, cell):
         read(tmp_path / "broken.vtu")
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_on_top_of_others_with_nodes_of_their_own(tmp_path, cell):
+    points, cells = joined.block(cell, 0.0, 3)
+    noise = 1e-13 * np.random.default_rng(0).uniform(-1, 1, points.shape)
+    for again in (cells[4:5], np.roll(cells, 1, axis=0)):
+        both = np.concatenate([points, points + (noise if DIM[cell] == 3 else noise * [1, 1, 0])])
+        twice = np.concatenate([cells, again + len(points)])
+        meshio.Mesh(both, [(joined.MESHIO[cell], twice)]).write(tmp_path / "mesh.vtu")
+        lie = "1 cell of .* lies on top of another" if len(again) == 1 else f"{len(cells)} cells of .* lie on top of"
+        with pytest.raises(InputError, match=f"{lie}.*, with nodes of .* own; delete one of them"):
+            read(tmp_path / "mesh.vtu")
+
+
+def test_a_body_meshed_twice_with_other_diagonals(tmp_path):
+    first = np.array([[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]])
+    second = np.array([[0, 1, 3], [1, 2, 3], [1, 4, 2], [4, 5, 2]])
+    meshio.Mesh(np.concatenate([SQUARE, SQUARE]), [("triangle", [*first, *(second + 6)])]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(InputError, match=r"more than two cells of .* meet at the place of 1 edge, with nodes of"):
+        read(tmp_path / "mesh.vtu")
+
+
 @pytest.mark.parametrize("cell", ["quadrilateral", "hexahedron"])
 def test_cells_that_cross_themselves(tmp_path, cell):
     points, cells = joined.block(cell, 0.0, 2)
