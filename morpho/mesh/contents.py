@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from morpho.errors import InputError
 from morpho.mesh.raw import DIMENSIONS, ORDERS, Cells, Raw
+from morpho.mesh.shapes import check_shapes
 
 #: meshio name -> (dolfinx cell, its vertices among the nodes of the file, in dolfinx order)
 CELLS = {
@@ -74,7 +75,8 @@ def tidy(raw: Raw, path: str) -> Contents:
     points = np.pad(raw.points[used], ((0, 0), (0, 3 - raw.points.shape[1])))
     if dim == 2:
         points = _in_its_plane(points, path, notes)
-    _check_corners(kind, points[cells], path, notes)
+    if kind in ("quad", "hexahedron"):
+        notes += check_shapes(points[cells], path)
     groups = _groups(raw, [(k, number[nodes]) for k, nodes in corners], kind, notes)
     place, coincident = _places(points)
     if coincident:
@@ -162,33 +164,6 @@ def _check_places(kind: str, cells: Cells, path: str) -> None:
             f"mesh.file: more than two cells of {path} meet at the place of {where}, with nodes of their own: parts "
             "overlap; delete one of them, or cut it so that every place belongs to one cell"
         )
-
-
-def _check_corners(kind: str, x: NDArray[np.float64], path: str, notes: list[str]) -> None:
-    """Quadrilaterals and hexahedra (n, vertices, 3) turn the same way at all their corners.
-
-    Raises:
-        InputError: some are twisted, with two corners or more that turn the other way.
-    """
-    if kind not in ("quad", "hexahedron"):
-        return
-    turn = []
-    for v in range(x.shape[1]):
-        edges = [x[:, v ^ step] - x[:, v] for step in (1, 2, 4)[: DIMENSIONS[kind]]]
-        normal = np.cross(edges[0], edges[1])
-        measure = normal[:, 2] if kind == "quad" else np.einsum("ni,ni->n", normal, edges[2])
-        turn.append((-1) ** v.bit_count() * measure)
-    corners = np.stack(turn, axis=1)
-    small = 1e-9 * np.abs(corners).max(axis=1, keepdims=True)
-    against = np.minimum((corners > small).sum(axis=1), (corners < -small).sum(axis=1))
-    twisted, concave = int(np.count_nonzero(against > 1)), int(np.count_nonzero(against == 1))
-    if twisted:
-        raise InputError(
-            f"mesh.file: {_count(twisted, 'cell')} of {path} cross themselves or are folded: list their nodes around "
-            "the cell, in 3-D the lower face before the upper one, or mesh it anew"
-        )
-    if concave:
-        notes.append(f"{_count(concave, 'cell')} of {path} are concave at a corner: their stiffness is inexact")
 
 
 def _hashed(entities: Cells) -> NDArray[np.uint64]:

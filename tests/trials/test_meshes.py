@@ -226,10 +226,30 @@ def test_cells_that_cross_themselves(tmp_path, cell):
         read(tmp_path / "mesh.vtu")
 
 
-def test_a_concave_cell_is_said(tmp_path):
-    points = np.array([[0, 0, 0], [2, 0, 0], [0.5, 0.5, 0], [0, 2, 0]])
-    meshio.Mesh(points, [("quad", [[0, 1, 2, 3]])]).write(tmp_path / "mesh.vtu")
-    assert "1 cell of" in read(tmp_path / "mesh.vtu").notes[0] and "concave" in read(tmp_path / "mesh.vtu").notes[0]
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("turned", [1, -1])
+def test_a_concave_cell_is_said(tmp_path, first, turned):
+    points = np.array([[0, 0, 0], [2, 0, 0], [0.9, 0.9, 0], [0, 2, 0]])
+    meshio.Mesh(points, [("quad", [np.roll(np.arange(4)[::turned], first)])]).write(tmp_path / "mesh.vtu")
+    mesh = read(tmp_path / "mesh.vtu")
+    assert mesh.notes[0].startswith("1 cell of") and "concave" in mesh.notes[0]
+    assert mesh.total_volume == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize("cell", ["quadrilateral", "hexahedron"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_cells_that_are_inside_out_at_a_gauss_point(tmp_path, cell, turned):
+    points, cells = joined.block(cell, 0.0, 2)
+    middle = np.linalg.norm(points[:, : DIM[cell]] - 0.5, axis=1).argmin()
+    points[middle, : DIM[cell]] = 0.05
+    if turned:
+        cells = cells[:, [0, 3, 2, 1] if cell == "quadrilateral" else [4, 5, 6, 7, 0, 1, 2, 3]]
+    meshio.Mesh(points, [(joined.MESHIO[cell], cells)]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(
+        InputError, match=r"1 cell of .* is so concave, such as at \(0\..*\), that the Jacobian"
+    ) as error:
+        read(tmp_path / "mesh.vtu")
+    assert len(error.value.complaints) == 1
 
 
 @pytest.mark.parametrize("cell", CELLS)
