@@ -19,7 +19,9 @@ from morpho.errors import InputError, SolverError
 from morpho.fem.assembled import Elasticity
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.mesh import voxel_mesh
+from morpho.mesh.select import advice
 from morpho.parts import Parts
+from morpho.problem.regions import Region
 
 PLANAR = ("triangle", "quadrilateral")
 
@@ -399,6 +401,31 @@ def test_abaqus_sets_of_every_kind(tmp_path):
     assert np.all(end[:, 0] == 2.0)
 
 
+def test_abaqus_sets_with_members_that_do_not_exist(tmp_path):
+    mesh = read(
+        tmp_path / "mesh.inp",
+        "*NODE\n1, 0, 0\n2, 1, 0\n3, 1, 1\n4, 0, 1\n4, 0, 1\n*ELEMENT, TYPE=CPS4, ELSET=E\n1, 1, 2, 3, 4\n"
+        "*NSET, NSET=LEFT\n1, 4, 777, 778\n*NSET, NSET=up, GENERATE\n2, 999999998, 2\n*ELSET, ELSET=none\n9\n"
+        "*SURFACE, NAME=side\nE, S9\n1, S2\nF, S1\n*SURFACE, NAME=skin\nE,\n",
+    )
+    assert groups(mesh) == {"LEFT": {0: 2}, "up": {0: 2}, "E": {2: 1}, "side": {1: 1}}
+    unread = "which the file does not have, or only of a type that is not read: left out"
+    assert mesh.notes == (
+        "the group 'LEFT' names the nodes 777, 778, which the file does not have: left out",
+        "the group 'up' names 499999997 nodes from 2 to 999999998, which the file does not have: left out",
+        f"the group 'none' names the element 9, {unread}",
+        f"the group 'side' names the set F, {unread}",
+        "the group 'side' names the face S9, which a quad does not have: left out",
+        "the group 'skin' names no face, such as S1, of its elements: left out",
+    )
+    assert (
+        advice(mesh, Region(tag="left"))
+        == "the mesh has no tag 'left'; did you mean 'LEFT'? Its tags are E, LEFT, side, up"
+    )
+    said = advice(mesh, Region(tag="none"))
+    assert said.startswith("the mesh has no tag 'none' (the group 'none' names the element 9, which")
+
+
 def test_abaqus_instances_are_put_where_they_belong(tmp_path):
     mesh = read(
         tmp_path / "mesh.inp",
@@ -427,6 +454,14 @@ def test_abaqus_instances_are_put_where_they_belong(tmp_path):
         ),
         ("*NODE\n1, 0, 0\n*ELEMENT, TYPE=CAX4\n1, 1, 2, 3, 4\n", "CAX4 are axisymmetric"),
         ("*NODE\n1, 0, x\n", "line 1: could not convert string to float"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n1, 999999999999, 1\n", "line 3: GENERATE goes from 1 to 9999999999"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n5, 1\n", "line 3: GENERATE goes from 5 to 1; labels go upwards"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n5\n", "line 3: GENERATE needs the first label, the last one, and"),
+        ("*NODE\n1, 0, 0\n2, 1, 0\n*NODE\n1, 0, 0\n2, 1, 1\n", "the node 2 is defined again with other coordinates"),
+        (
+            "*NODE\n1, 0, 0\n2, 1, 0\n3, 1, 1\n4, 0, 1\n*ELEMENT, TYPE=CPS3\n1, 1, 2, 3\n1, 1, 3, 4\n",
+            "the element 1 is defined again with other nodes",
+        ),
         ("*ASSEMBLY\n*INSTANCE, NAME=I, PART=Q\n", "line 2: there is no part Q for the instance I"),
         ("*NODE\n1, 0, 0\n", "has no triangles, quadrilaterals, tetrahedra or hexahedra"),
     ],
