@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ FACES: dict[str, tuple[tuple[int, ...], ...]] = {
     "quad": ((0, 1), (1, 2), (2, 3), (3, 0)),
 }
 GENERATORS = ("NGEN", "NFILL", "NCOPY", "NMAP", "ELGEN", "ELCOPY", "SYSTEM", "INCLUDE")
+HIGHEST = 999_999_999  #: label that Abaqus allows
+MISSING = {"node": "which the file does not have"} | dict.fromkeys(
+    ("element", "set"), "which the file does not have, or only of a type that is not read"
+)
 AXISYMMETRIC = re.compile(r"(?:[AD]?C?CAX|CGAX|SAX)")
 
 
@@ -54,7 +59,7 @@ class Part:
 class Entry:
     """Members of a set: labels, or the name of another set; where they are looked up, and the side of a surface."""
 
-    what: Labels | str
+    what: Labels | range | str
     instance: str = ""
     side: str = ""
     kind: str = ""
@@ -74,6 +79,12 @@ class Numbering:
             return np.full(labels.shape, -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(self._sorted, labels), len(self._sorted) - 1)
         return np.where(self._sorted[at] == labels, self._place[at], -1)
+
+    def find_range(self, labels: range) -> Labels:
+        """Places of those labels of a range that are there."""
+        low, high = np.searchsorted(self._sorted, [labels.start, labels.stop])
+        fits = (self._sorted[low:high] - labels.start) % labels.step == 0
+        return np.asarray(self._place[low:high][fits])
 
 
 @dataclass
@@ -254,10 +265,15 @@ def _members(rows: Rows, given: dict[str, str]) -> list[Entry]:
         return [Entry(np.array(labels, dtype=np.int64), instance), *found]
     found = []
     for row in rows:
-        first, last, step = ([int(v) for v in row.split(",") if v.strip()] + [1])[:3]
+        numbers = [int(v) for v in row.split(",") if v.strip()]
+        if len(numbers) not in (2, 3):
+            raise ValueError(f"GENERATE needs the first label, the last one, and a step, got {row!r}")
+        first, last, step = [*numbers, 1][:3]
         if step <= 0:
             raise ValueError(f"GENERATE needs a positive step, got {step}")
-        found.append(Entry(np.arange(first, last + 1, step), instance))
+        if not 1 <= first <= last <= HIGHEST:
+            raise ValueError(f"GENERATE goes from {first} to {last}; labels go upwards, from 1 to {HIGHEST}")
+        found.append(Entry(range(first, last + 1, step), instance))
     return found
 
 
@@ -285,6 +301,33 @@ def cell_type(name: str) -> str:
     return ""
 
 
+def _check_unique(what: str, given: list[tuple[Labels, NDArray[Any]]], differ: str) -> None:
+    """Labels that come again mean the same.
+
+    Raises:
+        ValueError: some do not.
+    """
+    if not given:
+        return
+    labels, values = (np.concatenate(column) for column in zip(*given, strict=True))
+    order = np.argsort(labels, kind="stable")
+    again = np.diff(labels[order]) == 0
+    other = (values[order[1:][again]] != values[order[:-1][again]]).any(axis=1)
+    twice = np.unique(labels[order[1:][again]][other])
+    if len(twice):
+        are = "are" if len(twice) > 1 else "is"
+        raise ValueError(
+            f"{_listed(what, twice)} {are} defined again with other {differ}; delete one, or number it anew"
+        )
+
+
+def _listed(what: str, labels: Labels) -> str:
+    """Some labels, the first of many."""
+    few = ", ".join(str(label) for label in labels[:5])
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    return f"the {what}{'s' * (len(labels) > 1)} {few}{more}"
+
+
 class _Assembly:
     """All instances together, and the sets that name something in them."""
 
@@ -302,6 +345,10 @@ class _Assembly:
             instance.first_node = sum(len(x) for x in points)
             points.append(instance.placed())
             instance.nodes = Numbering([labels for labels, _ in instance.part.nodes])
+            _check_unique("node", instance.part.nodes, "coordinates")
+            for kind in {kind for kind, _, _ in instance.part.elements}:
+                same = [(labels, nodes) for k, labels, nodes in instance.part.elements if k == kind]
+                _check_unique("element", same, "nodes")
         self.found.points = np.concatenate(points)
         for instance in everything:
             self._place_elements(instance)
@@ -344,8 +391,10 @@ class _Assembly:
                     self._add_facets(prefix + name, members)
 
     def _resolve(self, instance: Instance, kind: str, name: str, path: tuple[str, ...]) -> list[tuple[Labels, str]]:
-        """Rows of nodes, or (block, row) of elements and the side, of all members; what does not exist is left out."""
+        """Rows of nodes, or (block, row) of elements and the side, of all members that exist; says what does not."""
         key = next((n for n in instance.part.sets[kind] if n.upper() == name.upper()), None)
+        if key is None:
+            self._say(f"the group {path[-1].partition(' ')[2]!r} names the set {name}, {MISSING['set']}")
         if key is None or f"{kind} {key}" in path:
             return []
         found: list[tuple[Labels, str]] = []
@@ -355,13 +404,31 @@ class _Assembly:
             if isinstance(entry.what, str):
                 members = self._resolve(inside, source, entry.what, (*path, f"{kind} {key}"))
             else:
-                at = (inside.nodes if source == "NSET" else inside.elements).find(entry.what)
-                at = at[at >= 0]
+                at = self._find(inside, source, entry.what, key)
                 members = [(at + inside.first_node if source == "NSET" else inside.places[at], "")]
             if kind == "NSET" and source == "ELSET":
                 members = [(self._nodes_of(places), "") for places, _ in members]
             found += [(places, entry.side or side) for places, side in members]
         return found
+
+    def _find(self, instance: Instance, kind: str, labels: Labels | range, name: str) -> Labels:
+        """Places of the members of a set that exist."""
+        numbering, what = (instance.nodes, "node") if kind == "NSET" else (instance.elements, "element")
+        if isinstance(labels, range):
+            at = numbering.find_range(labels)
+            if len(at) < len(labels):
+                lost = len(labels) - len(at)
+                named = f"{lost} {what}{'s' * (lost > 1)} from {labels[0]} to {labels[-1]}"
+                self._say(f"the group {name!r} names {named}, {MISSING[what]}")
+            return at
+        at = numbering.find(labels)
+        if (at < 0).any():
+            self._say(f"the group {name!r} names {_listed(what, labels[at < 0])}, {MISSING[what]}")
+        return at[at >= 0]
+
+    def _say(self, text: str) -> None:
+        if f"{text}: left out" not in self.found.notes:
+            self.found.notes.append(f"{text}: left out")
 
     def _nodes_of(self, places: Labels) -> Labels:
         nodes = [self.found.blocks[b][1][places[places[:, 0] == b, 1]].ravel() for b in np.unique(places[:, 0])]
@@ -382,7 +449,12 @@ class _Assembly:
             for block in np.unique(places[:, 0]):
                 kind, nodes = self.found.blocks[block]
                 faces = FACES.get(re.sub(r"\d+$", "", kind), ())
-                if not re.fullmatch(r"[SE]\d", side) or int(side[1]) > len(faces):
+                if not re.fullmatch(r"[SE][1-9]", side) or int(side[1]) > len(faces):
+                    if side:
+                        lacks = f"names the face {side}, which a {re.sub(r'[0-9]+$', '', kind)} does not have"
+                    else:
+                        lacks = "names no face, such as S1, of its elements"
+                    self._say(f"the group {name!r} {lacks}")
                     continue
                 face = list(faces[int(side[1]) - 1])
                 rows = nodes[places[places[:, 0] == block, 1]][:, face]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from morpho.errors import InputError
 from morpho.mesh.raw import DIMENSIONS, ORDERS, Cells, Raw
+from morpho.mesh.shapes import check_shapes
 
 #: meshio name -> (dolfinx cell, its vertices among the nodes of the file, in dolfinx order)
 CELLS = {
@@ -30,6 +31,7 @@ FACETS = {
 PLURAL = {"vertex": "points", "line": "lines", "triangle": "triangles", "quad": "quadrilaterals",
           "tetra": "tetrahedra", "hexahedron": "hexahedra"}  # fmt: skip
 FLAT = 1e-6  #: how far from its plane a flat mesh may lie, relative to its size
+BETWEEN = 0.381966  #: keeps round coordinates off the bounds of a step, where rounding would part coinciding points
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ def tidy(raw: Raw, path: str) -> Contents:
     points = np.pad(raw.points[used], ((0, 0), (0, 3 - raw.points.shape[1])))
     if dim == 2:
         points = _in_its_plane(points, path, notes)
-    _check_corners(kind, points[cells], path, notes)
+    if kind in ("quad", "hexahedron"):
+        notes += check_shapes(points[cells], path)
     groups = _groups(raw, [(k, number[nodes]) for k, nodes in corners], kind, notes)
-    coincident = _coincident(points)
+    place, coincident = _places(points)
     if coincident:
+        _check_places(kind, place[cells], path)
         notes.append(
             f"{coincident} nodes of {path} lie where another one lies, and the cells there are not joined: a crack, or "
             "parts to be merged in the mesher"
@@ -125,9 +129,7 @@ def _check_cells(kind: str, cells: Cells, points: int, path: str) -> None:
     Raises:
         InputError: more cells than that meet at a facet: they overlap, or branch.
     """
-    facets = np.concatenate([cells[:, facet] for facet in FACETS[kind]])
-    _, times = np.unique(_hashed(facets), return_counts=True)
-    over = int(np.count_nonzero(times > 2))
+    over = _crowded(kind, cells)
     if over:
         where = _count(over, "edge" if DIMENSIONS[kind] == 2 else "face")
         raise InputError(
@@ -136,31 +138,32 @@ def _check_cells(kind: str, cells: Cells, points: int, path: str) -> None:
         )
 
 
-def _check_corners(kind: str, x: NDArray[np.float64], path: str, notes: list[str]) -> None:
-    """Quadrilaterals and hexahedra (n, vertices, 3) turn the same way at all their corners.
+def _crowded(kind: str, cells: Cells) -> int:
+    """Facets at which more than two cells meet."""
+    facets = np.concatenate([cells[:, facet] for facet in FACETS[kind]])
+    _, times = np.unique(_hashed(facets), return_counts=True)
+    return int(np.count_nonzero(times > 2))
+
+
+def _check_places(kind: str, cells: Cells, path: str) -> None:
+    """The same of cells given by the places of their corners: at a crack two cells meet, never more.
 
     Raises:
-        InputError: some are twisted, with two corners or more that turn the other way.
+        InputError: cells lie on top of others, with nodes of their own.
     """
-    if kind not in ("quad", "hexahedron"):
-        return
-    turn = []
-    for v in range(x.shape[1]):
-        edges = [x[:, v ^ step] - x[:, v] for step in (1, 2, 4)[: DIMENSIONS[kind]]]
-        normal = np.cross(edges[0], edges[1])
-        measure = normal[:, 2] if kind == "quad" else np.einsum("ni,ni->n", normal, edges[2])
-        turn.append((-1) ** v.bit_count() * measure)
-    corners = np.stack(turn, axis=1)
-    small = 1e-9 * np.abs(corners).max(axis=1, keepdims=True)
-    against = np.minimum((corners > small).sum(axis=1), (corners < -small).sum(axis=1))
-    twisted, concave = int(np.count_nonzero(against > 1)), int(np.count_nonzero(against == 1))
-    if twisted:
+    again = len(cells) - len(np.unique(_hashed(cells)))
+    if again:
+        lie, own = ("lies on top of another", "its") if again == 1 else ("lie on top of others", "their")
         raise InputError(
-            f"mesh.file: {_count(twisted, 'cell')} of {path} cross themselves or are folded: list their nodes around "
-            "the cell, in 3-D the lower face before the upper one, or mesh it anew"
+            f"mesh.file: {_count(again, 'cell')} of {path} {lie}, with nodes of {own} own; delete one of them"
         )
-    if concave:
-        notes.append(f"{_count(concave, 'cell')} of {path} are concave at a corner: their stiffness is inexact")
+    over = _crowded(kind, cells)
+    if over:
+        where = _count(over, "edge" if DIMENSIONS[kind] == 2 else "face")
+        raise InputError(
+            f"mesh.file: more than two cells of {path} meet at the place of {where}, with nodes of their own: parts "
+            "overlap; delete one of them, or cut it so that every place belongs to one cell"
+        )
 
 
 def _hashed(entities: Cells) -> NDArray[np.uint64]:
@@ -224,14 +227,17 @@ def _groups(raw: Raw, blocks: list[tuple[str, Cells]], kind: str, notes: list[st
     }
 
 
-def _coincident(points: NDArray[np.float64]) -> int:
-    """Points that lie where another one lies."""
-    steps = np.round(points / max(1e-9 * float(np.ptp(points, axis=0).max()), 1e-300)).astype(np.int64)
+def _places(points: NDArray[np.float64]) -> tuple[Cells, int]:
+    """A number for the place of each point, the same for those that coincide; how many lie where another one does."""
+    step = max(1e-9 * float(np.ptp(points, axis=0).max()), 1e-300)
+    steps = np.floor(points / step + BETWEEN).astype(np.int64)
     order = np.lexsort(steps.T)
     same = (np.diff(steps[order], axis=0) == 0).all(axis=1)
     alike = np.zeros(len(points), dtype=bool)
     alike[1:], alike[:-1] = same, alike[:-1] | same
-    return int(np.count_nonzero(alike))
+    place = np.empty(len(points), dtype=np.int64)
+    place[order] = np.concatenate([[0], np.cumsum(~same)])
+    return place, int(np.count_nonzero(alike))
 
 
 def _vector(v: NDArray[np.float64]) -> str:

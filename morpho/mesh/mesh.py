@@ -104,16 +104,16 @@ class Mesh:
 
     @cached_property
     def volumes(self) -> Array:
-        """(n,) areas or volumes of the owned cells, from straight-sided simplices."""
+        """(n,) areas or volumes of the owned cells, from signed straight-sided simplices (exact where concave)."""
         x = self.domain.geometry.x[self.domain.geometry.dofmap]
         total = np.zeros(len(x))
         for simplex in SIMPLICES[self.cell_name]:
             edges = x[:, simplex[1:]] - x[:, simplex[:1]]
             if self.dim == 2:
-                total += 0.5 * np.abs(np.cross(edges[:, 0], edges[:, 1])[:, 2])
+                total += 0.5 * np.cross(edges[:, 0], edges[:, 1])[:, 2]
             else:
-                total += np.abs(np.einsum("ni,ni->n", np.cross(edges[:, 0], edges[:, 1]), edges[:, 2])) / 6
-        return total
+                total += np.einsum("ni,ni->n", np.cross(edges[:, 0], edges[:, 1]), edges[:, 2]) / 6
+        return np.abs(total)
 
 
 def entity_name(dim: int, of: int) -> str:

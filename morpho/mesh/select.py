@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import reduce
 
 import numpy as np
@@ -107,7 +108,9 @@ def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
     missing = [tag for tag in region.tags if tag not in known]
     if missing:
         lost = "".join(f" ({note})" for note in mesh.notes if f"group {missing[0]!r}" in note)
-        return f"the mesh has no tag {missing[0]!r}{lost}; its tags are {', '.join(known) or '(none)'}"
+        alike = _alike(missing[0], known)
+        its = f"did you mean {alike!r}? Its" if alike else "its"
+        return f"the mesh has no tag {missing[0]!r}{lost}; {its} tags are {', '.join(known) or '(none)'}"
     if region.tags:
         tag = region.tags[0]
         return f"the tag {tag!r} marks {' and '.join(mesh.entity_name(dim) for dim in sorted(mesh.tags[tag]))}"
@@ -124,6 +127,12 @@ def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
     what = "centre of a cell" if cells else "node"
     at = _coordinates(np.array(nearest[1:]), mesh.dim)
     return f"the nearest {what}, {at}, is {nearest[0]:.4g} away; {bounds}; move or enlarge it"
+
+
+def _alike(tag: str, known: list[str]) -> str | None:
+    """The tag that was meant, apart from capitals or a slip."""
+    small = {name.casefold(): name for name in known}
+    return next((small[name] for name in get_close_matches(tag.casefold(), small, n=1, cutoff=0.7)), None)
 
 
 def _coordinates(x: Array, dim: int) -> str:

@@ -20,6 +20,15 @@ def _padded(vector: tuple[float, ...]) -> Points:
     return np.pad(np.asarray(vector, dtype=float), (0, 3 - len(vector)))
 
 
+def _as_yaml(value: Any) -> str:
+    """As one would write it in a problem file, in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_as_yaml(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_as_yaml(part) for part in value) + "]"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
 class Plane(Spec):
     """The plane (2-D: line) where one coordinate has a given value."""
 
@@ -185,5 +194,4 @@ class Region(OneOf):
     def __str__(self) -> str:
         if self.tag:
             return f"tag '{self.tag}'"
-        given = self.model_dump(exclude_none=True)
-        return str(given).replace("'", "")
+        return _as_yaml(self.model_dump(exclude_none=True))

@@ -187,8 +187,8 @@ def test_unknown_tag_is_complained_of_with_the_tags_there_are(tmp_path):
     part = {"file": str(write_gmsh(tmp_path / "mesh.msh", "triangle"))}
     forces = [{"region": "rigt", "total": [1, 0]}, {"region": "right", "total": [1, 0]}]
     physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": forces}]))
-    tags = "all, block, corner, left, outer, right"
-    said = f"no boundary edge or vertex lies in tag 'rigt'; the mesh has no tag 'rigt'; its tags are {tags}"
+    cure = "did you mean 'right'? Its tags are all, block, corner, left, outer, right"
+    said = f"no boundary edge or vertex lies in tag 'rigt'; the mesh has no tag 'rigt'; {cure}"
     assert physics.complaints == [f"loads[0].forces[0].region: {said}"]
     assert physics.applied[1].target == "length 1"
 

@@ -119,7 +119,7 @@ def test_advice_about_a_region_that_selects_nothing(tmp_path):
     mesh = make_mesh({"file": str(write_gmsh(tmp_path / "mesh.msh", "triangle"))})
     tags = "all, block, corner, left, outer, right"
     wanted = Region(any_of=(Region(tag="left"), Region(all_of=(Region(tag="lefd"), Region(tag="korner")))))
-    assert advice(mesh, wanted) == f"the mesh has no tag 'lefd'; its tags are {tags}"
+    assert advice(mesh, wanted) == f"the mesh has no tag 'lefd'; did you mean 'left'? Its tags are {tags}"
     assert advice(mesh, Region(tag="block")) == "the tag 'block' marks cells"
     assert advice(mesh, Region(tag="corner")) == "the tag 'corner' marks points"
     off = "is 8.5 away; the mesh reaches from (0, 0) to (1, 1); move or enlarge it"

@@ -13,6 +13,7 @@ from morpho.cli import app
 from morpho.errors import InputError
 from morpho.problem import Problem, dump_problem, load_problem
 from morpho.problem.base import Continuation, is_settled, value_at
+from morpho.problem.regions import Region
 
 
 def complaints(folder: Path, text: str, *overrides: str) -> list[str]:
@@ -348,3 +349,19 @@ def test_shipped_problems_load() -> None:
     assert files
     for file in files:
         assert load_problem(file).name == file.stem
+
+
+@pytest.mark.parametrize(
+    ("region", "written"),
+    [
+        ("left", "tag 'left'"),
+        ({"points": [[400.0, 0.0], [0.1, -2.5]]}, "{points: [[400, 0], [0.1, -2.5]]}"),
+        ({"plane": {"axis": "y", "at": 1e-7}}, "{plane: {axis: y, at: 1e-07}}"),
+        (
+            {"any_of": ["left", {"box": {"min": [0, 0], "max": [1, 2.0]}}]},
+            "{any_of: [{tag: left}, {box: {min: [0, 0], max: [1, 2]}}]}",
+        ),
+    ],
+)
+def test_regions_are_said_as_they_are_written(region, written):
+    assert str(Region.model_validate(region)) == written

@@ -19,7 +19,9 @@ from morpho.errors import InputError, SolverError
 from morpho.fem.assembled import Elasticity
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.mesh import voxel_mesh
+from morpho.mesh.select import advice
 from morpho.parts import Parts
+from morpho.problem.regions import Region
 
 PLANAR = ("triangle", "quadrilateral")
 
@@ -196,6 +198,27 @@ def test_cells_twice_and_cells_with_a_node_twice(tmp_path, cell):
         read(tmp_path / "broken.vtu")
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_on_top_of_others_with_nodes_of_their_own(tmp_path, cell):
+    points, cells = joined.block(cell, 0.0, 3)
+    noise = 1e-13 * np.random.default_rng(0).uniform(-1, 1, points.shape)
+    for again in (cells[4:5], np.roll(cells, 1, axis=0)):
+        both = np.concatenate([points, points + (noise if DIM[cell] == 3 else noise * [1, 1, 0])])
+        twice = np.concatenate([cells, again + len(points)])
+        meshio.Mesh(both, [(joined.MESHIO[cell], twice)]).write(tmp_path / "mesh.vtu")
+        lie = "1 cell of .* lies on top of another" if len(again) == 1 else f"{len(cells)} cells of .* lie on top of"
+        with pytest.raises(InputError, match=f"{lie}.*, with nodes of .* own; delete one of them"):
+            read(tmp_path / "mesh.vtu")
+
+
+def test_a_body_meshed_twice_with_other_diagonals(tmp_path):
+    first = np.array([[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]])
+    second = np.array([[0, 1, 3], [1, 2, 3], [1, 4, 2], [4, 5, 2]])
+    meshio.Mesh(np.concatenate([SQUARE, SQUARE]), [("triangle", [*first, *(second + 6)])]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(InputError, match=r"more than two cells of .* meet at the place of 1 edge, with nodes of"):
+        read(tmp_path / "mesh.vtu")
+
+
 @pytest.mark.parametrize("cell", ["quadrilateral", "hexahedron"])
 def test_cells_that_cross_themselves(tmp_path, cell):
     points, cells = joined.block(cell, 0.0, 2)
@@ -205,10 +228,30 @@ def test_cells_that_cross_themselves(tmp_path, cell):
         read(tmp_path / "mesh.vtu")
 
 
-def test_a_concave_cell_is_said(tmp_path):
-    points = np.array([[0, 0, 0], [2, 0, 0], [0.5, 0.5, 0], [0, 2, 0]])
-    meshio.Mesh(points, [("quad", [[0, 1, 2, 3]])]).write(tmp_path / "mesh.vtu")
-    assert "1 cell of" in read(tmp_path / "mesh.vtu").notes[0] and "concave" in read(tmp_path / "mesh.vtu").notes[0]
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("turned", [1, -1])
+def test_a_concave_cell_is_said(tmp_path, first, turned):
+    points = np.array([[0, 0, 0], [2, 0, 0], [0.9, 0.9, 0], [0, 2, 0]])
+    meshio.Mesh(points, [("quad", [np.roll(np.arange(4)[::turned], first)])]).write(tmp_path / "mesh.vtu")
+    mesh = read(tmp_path / "mesh.vtu")
+    assert mesh.notes[0].startswith("1 cell of") and "concave" in mesh.notes[0]
+    assert mesh.total_volume == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize("cell", ["quadrilateral", "hexahedron"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_cells_that_are_inside_out_at_a_gauss_point(tmp_path, cell, turned):
+    points, cells = joined.block(cell, 0.0, 2)
+    middle = np.linalg.norm(points[:, : DIM[cell]] - 0.5, axis=1).argmin()
+    points[middle, : DIM[cell]] = 0.05
+    if turned:
+        cells = cells[:, [0, 3, 2, 1] if cell == "quadrilateral" else [4, 5, 6, 7, 0, 1, 2, 3]]
+    meshio.Mesh(points, [(joined.MESHIO[cell], cells)]).write(tmp_path / "mesh.vtu")
+    with pytest.raises(
+        InputError, match=r"1 cell of .* is so concave, such as at \(0\..*\), that the Jacobian"
+    ) as error:
+        read(tmp_path / "mesh.vtu")
+    assert len(error.value.complaints) == 1
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -358,6 +401,31 @@ def test_abaqus_sets_of_every_kind(tmp_path):
     assert np.all(end[:, 0] == 2.0)
 
 
+def test_abaqus_sets_with_members_that_do_not_exist(tmp_path):
+    mesh = read(
+        tmp_path / "mesh.inp",
+        "*NODE\n1, 0, 0\n2, 1, 0\n3, 1, 1\n4, 0, 1\n4, 0, 1\n*ELEMENT, TYPE=CPS4, ELSET=E\n1, 1, 2, 3, 4\n"
+        "*NSET, NSET=LEFT\n1, 4, 777, 778\n*NSET, NSET=up, GENERATE\n2, 999999998, 2\n*ELSET, ELSET=none\n9\n"
+        "*SURFACE, NAME=side\nE, S9\n1, S2\nF, S1\n*SURFACE, NAME=skin\nE,\n",
+    )
+    assert groups(mesh) == {"LEFT": {0: 2}, "up": {0: 2}, "E": {2: 1}, "side": {1: 1}}
+    unread = "which the file does not have, or only of a type that is not read: left out"
+    assert mesh.notes == (
+        "the group 'LEFT' names the nodes 777, 778, which the file does not have: left out",
+        "the group 'up' names 499999997 nodes from 2 to 999999998, which the file does not have: left out",
+        f"the group 'none' names the element 9, {unread}",
+        f"the group 'side' names the set F, {unread}",
+        "the group 'side' names the face S9, which a quad does not have: left out",
+        "the group 'skin' names no face, such as S1, of its elements: left out",
+    )
+    assert (
+        advice(mesh, Region(tag="left"))
+        == "the mesh has no tag 'left'; did you mean 'LEFT'? Its tags are E, LEFT, side, up"
+    )
+    said = advice(mesh, Region(tag="none"))
+    assert said.startswith("the mesh has no tag 'none' (the group 'none' names the element 9, which")
+
+
 def test_abaqus_instances_are_put_where_they_belong(tmp_path):
     mesh = read(
         tmp_path / "mesh.inp",
@@ -386,6 +454,14 @@ def test_abaqus_instances_are_put_where_they_belong(tmp_path):
         ),
         ("*NODE\n1, 0, 0\n*ELEMENT, TYPE=CAX4\n1, 1, 2, 3, 4\n", "CAX4 are axisymmetric"),
         ("*NODE\n1, 0, x\n", "line 1: could not convert string to float"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n1, 999999999999, 1\n", "line 3: GENERATE goes from 1 to 9999999999"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n5, 1\n", "line 3: GENERATE goes from 5 to 1; labels go upwards"),
+        ("*NODE\n1, 0, 0\n*NSET, NSET=A, GENERATE\n5\n", "line 3: GENERATE needs the first label, the last one, and"),
+        ("*NODE\n1, 0, 0\n2, 1, 0\n*NODE\n1, 0, 0\n2, 1, 1\n", "the node 2 is defined again with other coordinates"),
+        (
+            "*NODE\n1, 0, 0\n2, 1, 0\n3, 1, 1\n4, 0, 1\n*ELEMENT, TYPE=CPS3\n1, 1, 2, 3\n1, 1, 3, 4\n",
+            "the element 1 is defined again with other nodes",
+        ),
         ("*ASSEMBLY\n*INSTANCE, NAME=I, PART=Q\n", "line 2: there is no part Q for the instance I"),
         ("*NODE\n1, 0, 0\n", "has no triangles, quadrilaterals, tetrahedra or hexahedra"),
     ],
