@@ -21,12 +21,12 @@ WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*")
 #: what `morpho export` and `morpho report` have made of the design of a moment
 DERIVED = ("design.stl", "design.ply", "design.png", "history.png")
 BENCH = ("bench.json", "bench.md", "bench.png")
-#: folders of a run, and what may be removed from them
+#: folders of a run, each before those within it, and what may be removed from them
 STORES = {
     "vtk": ("design_*.vt[ui]", "design_*.pvt[ui]"),
+    "checkpoint": (),
     "checkpoint/a": ("*.npy", "meta*.json"),
     "checkpoint/b": ("*.npy", "meta*.json"),
-    "checkpoint": (),
 }
 
 
@@ -137,7 +137,7 @@ def clear(folder: Path, bench: bool = False) -> None:
     """Remove what a run has left in a folder, and nothing else; links go, not what they point to."""
     for path in _products(folder, bench):
         path.unlink(missing_ok=True)
-    for name in () if bench else STORES:
+    for name in () if bench else reversed(STORES):
         with suppress(OSError):  # what others have put there keeps it
             (folder / name).rmdir()
 
@@ -153,12 +153,19 @@ def _products(folder: Path, bench: bool) -> Iterator[Path]:
         yield from _matching(folder, BENCH)
         return
     yield from _matching(folder, WRITTEN)
-    for name, patterns in STORES.items():
-        store = folder / name
+    for store, patterns in _stores(folder):
         if store.is_symlink():
             yield store
         elif store.is_dir():
             yield from _matching(store, patterns)
+
+
+def _stores(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Folders of a run, or what is in their place, with their patterns; not those that lie behind a link."""
+    for name, patterns in STORES.items():
+        store = folder / name
+        if store.parent == folder or not store.parent.is_symlink():
+            yield store, patterns
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:

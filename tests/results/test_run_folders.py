@@ -1,5 +1,6 @@
 """Which folders may be written, who holds them, and what is removed with a run."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,22 @@ def test_a_run_is_removed_and_nothing_else(tmp_path: Path) -> None:
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"run/notes.txt", "run/vtk/mine.vtu", "run/mesh.msh", "elsewhere.stl"}
     assert not (folder / "checkpoint").exists() and not (folder / "design.ply").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["vtk", "checkpoint", "checkpoint/a", "checkpoint/b"])
+def test_a_folder_that_is_a_link_goes_and_what_it_points_to_stays(name: str, tmp_path: Path) -> None:
+    folder, theirs = make_run(tmp_path / "run"), tmp_path / "theirs"
+    for path in ("x.npy", "meta.json", "a/x.npy", "a/meta.json", "b/meta_2.json", "design_000001.pvtu", "a/b/x.npy"):
+        (theirs / path).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / path).write_text("theirs")
+    (theirs / "empty").mkdir()
+    before = sorted(theirs.rglob("*"))
+    if (folder / name).exists():
+        shutil.rmtree(folder / name)
+    (folder / name).symlink_to(theirs)
+    run_folder.clear(folder)
+    assert sorted(theirs.rglob("*")) == before
+    assert list(folder.iterdir()) == []
 
 
 def test_only_one_holds_a_folder(tmp_path: Path) -> None:
