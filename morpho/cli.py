@@ -256,7 +256,9 @@ def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None, allow_code: b
 
 def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
     from morpho.parallel import on_root, raise_together
+    from morpho.results.run_folder import misplaced
 
+    raise_together(comm, on_root(comm, lambda: misplaced(folder)))
     found = on_root(comm, (folder / "problem.yaml").is_file)
     said = f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
     raise_together(comm, [] if found else [said])

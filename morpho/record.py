@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +54,8 @@ def check_folder(comm: MPI.Comm, folder: Path, overwrite: bool, bench: bool = Fa
 
 
 def check_idle(comm: MPI.Comm, folder: Path) -> None:
-    """Raise InputError on all ranks if a run is writing to a folder (collective)."""
+    """Raise InputError on all ranks if a run is writing to a folder, or would write outside of it (collective)."""
+    raise_together(comm, on_root(comm, lambda: run_folder.misplaced(folder)))
     said = on_root(comm, lambda: run_folder.holder(folder))
     raise_together(comm, [said] if said else [])
 
@@ -88,8 +90,14 @@ def holding(comm: MPI.Comm, folder: Path) -> Iterator[None]:
                 lock.release()
 
 
-class _LogFile(logging.FileHandler):
-    """log.txt; when the disk is full the history says so, which is written next."""
+class LogFile(logging.FileHandler):
+    """log.txt, never through a link; when the disk is full the history says so, which is written next."""
+
+    def _open(self) -> Any:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+        return open(self.baseFilename, self.mode, encoding="utf-8", opener=opener)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -201,6 +209,8 @@ class Recorder:
     def _retake(self, folder: Path) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder, and there is no usable checkpoint")
+        if said := run_folder.misplaced(folder):
+            raise InputError(said)
         self._take(folder)
 
     def _claim(self, folder: Path, overwrite: bool) -> None:
@@ -226,7 +236,7 @@ class Recorder:
         run_folder.clear_derived(folder)
         text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
-        self._log_file = _LogFile(folder / "log.txt", mode="a" if resumed else "w")
+        self._log_file = LogFile(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(self._log_file)
         if not log.isEnabledFor(logging.INFO):  # called from a program that shows nothing on its terminal

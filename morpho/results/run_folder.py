@@ -18,6 +18,8 @@ from morpho.errors import InputError
 
 LOCK = ".lock"
 WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*")
+#: files that a run reads or goes on with
+CONTINUED = (LOCK, "problem.yaml", "result.json", "log.txt", "history.csv", "design.pvd")
 #: what `morpho export` and `morpho report` have made of the design of a moment
 DERIVED = ("design.stl", "design.ply", "design.png", "history.png")
 BENCH = ("bench.json", "bench.md", "bench.png")
@@ -90,8 +92,24 @@ def complaints(folder: Path, overwrite: bool, bench: bool = False) -> list[str]:
     return [f"--output: {said}"] if said else []
 
 
+def misplaced(folder: Path) -> list[str]:
+    """Complaints about links, and whatever else is no file or folder, where a run would go on with its own.
+
+    Through a link it would write outside of its folder.
+    """
+    said = [_not_own(path, "file") for path in _entries(folder, CONTINUED)]
+    for store, patterns in _stores(folder):
+        if why := _not_own(store, "folder"):
+            said.append(why)
+        elif store.is_dir():
+            said += [_not_own(path, "file") for path in _entries(store, patterns)]
+    return [why for why in said if why]
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder was written by a run, be it cut short."""
+    if not (folder / "problem.yaml").is_file():
+        return False
     try:
         with open(folder / "problem.yaml", "rb") as file:
             ours = file.read(9) == b"# morpho "
@@ -101,7 +119,9 @@ def is_run(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Who writes to a folder now, as a complaint; empty if nobody does."""
+    """Why a folder cannot be held, as a complaint: mostly, who writes to it now. Empty if it can."""
+    if why := _not_own(folder / LOCK, "file"):
+        return why
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -170,8 +190,25 @@ def _stores(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
     """Files and links of these names, also half-written ones."""
+    return [path for path in _entries(folder, patterns) if path.is_symlink() or not path.is_dir()]
+
+
+def _entries(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Whatever has these names, also half-written."""
     found = {path for pattern in patterns for ending in ("", ".partial") for path in folder.glob(pattern + ending)}
-    return [path for path in found if path.is_symlink() or not path.is_dir()]
+    return sorted(found)
+
+
+def _not_own(path: Path, kind: str) -> str:
+    """Why a path is not a file or folder that lies there itself; empty if it is, or if there is nothing."""
+    if path.is_symlink():
+        return (
+            f"{path} is a link to {os.readlink(path)}, and a run writes to its own folder only; "
+            f"put the {kind} itself there, or remove the link"
+        )
+    if path.exists() and not (path.is_dir() if kind == "folder" else path.is_file()):
+        return f"{path} is no {kind}; move it away"
+    return ""
 
 
 def _seized(descriptor: int) -> bool:

@@ -18,6 +18,7 @@ from running import ROOT, finish, rows, run, settings, start, wait_until, write_
 
 import morpho
 from morpho.errors import InputError
+from morpho.record import LogFile
 from morpho.results.run_folder import lock
 
 ENDLESS = settings("optimizer.max_iterations=20000", "optimizer.tolerance=0", "optimizer.objective_tolerance=0")
@@ -221,6 +222,24 @@ def test_a_checkpoint_of_an_earlier_version(onsg: Path, tmp_path: Path) -> None:
         del record["crc32"], record["meta"]["mesh"], record["meta"]["cases"], record["meta"]["gradient"]["shape"]
         path.write_text(json.dumps(record))
     assert resumed(folder).iterations == 9
+
+
+@pytest.mark.parametrize("name", ["log.txt", "vtk", "checkpoint", "checkpoint/a", "history.csv", "problem.yaml"])
+def test_a_resume_that_would_lead_out_of_its_folder_is_refused(name: str, onsg: Path, tmp_path: Path) -> None:
+    folder, theirs = Path(shutil.copytree(onsg, tmp_path / "run")), tmp_path / "theirs"
+    (folder / name).rename(theirs)
+    (folder / name).symlink_to(theirs)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=rf"{name} is a link to {theirs}"):
+        resumed(folder)
+    assert contents(tmp_path) == before
+
+
+def test_the_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        LogFile(tmp_path / "log.txt", mode="a")
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_a_damaged_problem_file_is_said(onsg: Path, tmp_path: Path) -> None:
