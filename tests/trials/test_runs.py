@@ -76,10 +76,14 @@ def test_own_code_that_fails_on_all_ranks(mpirun: Callable[..., str], tmp_path: 
         "differs": "returned 0 on rank 0 and 1 on rank 1",
         "writes": "read-only",
         "not_finite": "not finite",
+        "huge": "not finite",
+        "characters": "returned a value of type str_",
+        "a_type": "returned a value of type type",
+        "speechless": "Speechless, in ",
         "callback": "in a callback",
     }.items():
         assert words in said[name], name
-        status = "not_finite" if name == "not_finite" else "code_failed"
+        status = "not_finite" if name in ("not_finite", "huge") else "code_failed"
         assert result_of(tmp_path / name)["status"] == status
     assert result_of(tmp_path / "callback")["iterations"] == 2
 
