@@ -86,6 +86,7 @@ def refusal(folder: Path, overwrite: bool, bench: bool = False) -> str:
 def complaints(folder: Path, overwrite: bool, bench: bool = False) -> list[str]:
     """What `refusal` says, and what keeps it from looking."""
     try:
+        folder.absolute()  # fails where the working folder is gone
         said = refusal(folder, overwrite, bench)
     except OSError as error:
         said = f"{folder} cannot be read ({error.strerror}); choose a folder that can be written"

@@ -17,9 +17,11 @@ import pytest
 from running import ROOT, finish, rows, run, settings, start, wait_until, write_mbb
 
 import morpho
+from morpho.bench import bench
 from morpho.errors import InputError
 from morpho.record import LogFile
 from morpho.results.run_folder import lock
+from morpho.series import solve_in_turn
 
 ENDLESS = settings("optimizer.max_iterations=20000", "optimizer.tolerance=0", "optimizer.objective_tolerance=0")
 
@@ -123,6 +125,53 @@ def test_signature_of_an_own_function(tmp_path: Path) -> None:
     own = ["objective={kind: black_box, value: own.py:f}", "gradient.source=guided_es"]
     with pytest.raises(InputError, match=r"should take \(rho, physics\), it takes \(rho\)"):
         morpho.solve(morpho.load_problem(write_mbb(tmp_path), own, allow_code=True), comm=MPI.COMM_SELF)
+
+
+WANDERS = """
+import os
+os.chdir("away")
+
+def f(rho, physics):
+    os.chdir("/")
+    return float(rho.sum())
+"""
+
+
+def test_own_code_that_changes_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    (tmp_path / "own.py").write_text(WANDERS)
+    own = ["objective={kind: black_box, value: own.py:f}", "gradient={source: guided_es, guided_es: {pairs: 1}}"]
+
+    def problem(name: str, limit: int) -> morpho.Problem:
+        more = [*own, f"name={name}", f"optimizer.max_iterations={limit}"]
+        return morpho.load_problem(write_mbb(tmp_path), more, allow_code=True)
+
+    one, other = problem("one", 2), problem("other", 2)
+    morpho.solve(one, "runs/one", comm=MPI.COMM_SELF)
+    log = (tmp_path / "runs" / "one" / "log.txt").read_text()
+    assert log.splitlines()[-1].startswith("results are in runs/one")
+    more = problem("one", 3)
+    monkeypatch.chdir(tmp_path)
+    morpho.resume("runs/one", more, comm=MPI.COMM_SELF)
+    assert result_of(tmp_path / "runs" / "one")["iterations"] == 3
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(WANDERS.replace("away", "/"))
+    solve_in_turn([one, other], Path("both"), MPI.COMM_SELF)
+    monkeypatch.chdir(tmp_path)
+    bench(other, ["guided_es"], 1, Path("bench"), MPI.COMM_SELF)
+    assert {path.parent.name for path in tmp_path.glob("*/*/result.json")} == {"one", "other"}
+    assert (tmp_path / "bench" / "bench.json").exists()
+    assert list((tmp_path / "away").iterdir()) == []
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = morpho.load_problem(write_mbb(tmp_path))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"runs cannot be read \(No such file or directory\)"):
+        morpho.solve(problem, "runs", comm=MPI.COMM_SELF)
 
 
 # --- resume with other settings --------------------------------------------------------------------
