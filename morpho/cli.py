@@ -236,7 +236,7 @@ def _start(context: typer.Context) -> MPI.Comm:
 def _own_petsc_options() -> list[str]:
     """Those of the user's home; PETSc would also take what lies in the folder that morpho is started in."""
     own = Path("~/.petscrc").expanduser()
-    return ["-skip_petscrc", *(["-options_file", str(own)] if own.is_file() else [])]
+    return ["-skip_petscrc", "1", *(["-options_file", str(own)] if own.is_file() else [])]
 
 
 def _terminal() -> logging.Handler:

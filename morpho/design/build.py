@@ -167,7 +167,7 @@ class Design:
         if self.n_design == 0:
             self.complaints.append("design.passive: every cell is passive; leave something to design")
         for i, constraint in enumerate(self.problem.constraints):
-            if isinstance(constraint, VolumeConstraint):
+            if isinstance(constraint, VolumeConstraint) and not self.complaints:
                 self._check_reach(i, constraint, solid)
 
     def _check_reach(self, i: int, constraint: VolumeConstraint, solid: Indices) -> None:

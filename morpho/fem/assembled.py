@@ -18,7 +18,7 @@ from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
 from morpho.fem.material import Material, lame, make_material
-from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, judge, pins
+from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, is_rigid_motion, judge, pins
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import State, check_sign
 from morpho.fem.supports import boundary_conditions
@@ -53,7 +53,8 @@ class Elasticity:
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
         found = boundary_conditions(mesh, self.V, problem.supports)
-        self.conditions, self.support_complaints, self.held, self._held_components = found
+        self.conditions, self.support_complaints, self.held, values = found
+        self._held_components = ~np.isnan(values)
         self.notes = list(mesh.notes) + ambiguous(mesh, (region for _, region in regions(problem)))
         self.moving = any(np.any(s.value) for s in problem.supports)
         self.applied: list[AppliedForce] = []
@@ -71,7 +72,8 @@ class Elasticity:
             self._hold_loose_parts()
         self.complaints = self.support_complaints + [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
-            self.complaints = idle_cases(problem, self._acting())
+            rigid = is_rigid_motion(mesh, self.V.tabulate_dof_coordinates()[: len(values)], values)
+            self.complaints = idle_cases(problem, self._acting(), rigid)
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
         self._problem, self._settings = problem, problem.solver
         self._solver: LinearSolver | None = None

@@ -112,17 +112,25 @@ def find_target(
     return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
 
 
-def idle_cases(problem: Problem, acting: list[bool]) -> list[str]:
-    """Complaints about load cases that cannot move anything (local).
+def idle_cases(problem: Problem, acting: list[bool], rigid: bool) -> list[str]:
+    """Complaints about load cases that cannot strain anything (local).
 
-    `acting` says of each load vector whether it is nonzero at a component that is not held.
+    Args:
+        acting: of each load vector, whether it is nonzero at a component that is not held.
+        rigid: whether the supports stay, or move the body as a whole.
     """
-    if any(np.any(support.value) for support in problem.supports):
+    if not rigid:
         return []
+    moving = any(np.any(support.value) for support in problem.supports)
     said = []
     for i, (case, acts) in enumerate(zip(problem.loads, acting, strict=True)):
         weighs = any(f.self_weight is not None and any(f.self_weight) for f in case.forces)
-        if case.forces and not acts and not weighs:
+        if moving and not acts and not weighs:
+            said.append(
+                f"supports.value: the supports move the body as a whole, which strains nothing, and case {case.name!r} "
+                "has no force; hold some of them, or add a force"
+            )
+        elif case.forces and not acts and not weighs:
             said.append(f"loads[{i}]: the forces of case {case.name!r} are zero, or act on held components only")
     return said
 

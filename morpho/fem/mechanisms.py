@@ -16,6 +16,7 @@ from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.bodies import Bodies, Labels
 
 WEAK = 1e-3  #: E_min_ratio from which void is a soft material, which may carry a load
+RIGID = 1e-9  #: of the prescribed displacements, what a rigid motion may leave of them
 ZERO = 1e-10  #: of the largest eigenvalue
 MOST_SAID = 4  #: parts that are described
 MOST_HINGED = 500  #: bodies that hang together by hinges
@@ -83,6 +84,23 @@ def rigid_modes(x: Array, dim: int) -> Array:
             j, k = (i + 1) % 3, (i + 2) % 3
             modes[3 + i, :, j], modes[3 + i, :, k] = -x[:, k], x[:, j]
     return modes
+
+
+def is_rigid_motion(mesh: Mesh | VoxelMesh, x: Array, values: Array) -> bool:
+    """Whether prescribed displacements move a body as a whole, so that nothing is strained (collective).
+
+    Args:
+        x: (nodes, 3) this rank's held nodes; those of several ranks may be on each of them.
+        values: (nodes, dim) the displacement, nan where a component is free.
+    """
+    low, high = mesh.corners
+    given = ~np.isnan(values)
+    rows = rigid_modes((x - (low + high) / 2) / np.linalg.norm(high - low), mesh.dim)[:, given]
+    v = values[given]
+    gram, right = mesh.comm.allreduce(rows @ rows.T), mesh.comm.allreduce(rows @ v)
+    rest = v - np.linalg.lstsq(gram, right, rcond=1e-10)[0] @ rows
+    squares = mesh.comm.allreduce(np.array([rest @ rest, v @ v]))
+    return bool(squares[0] <= RIGID**2 * squares[1])
 
 
 def motion_names(motions: Array, dim: int) -> str:

@@ -13,7 +13,7 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import NOTHING, advice, node_dimension, select
-from morpho.mesh.voxels import Mask, VoxelMesh
+from morpho.mesh.voxels import VoxelMesh
 from morpho.problem.regions import Region
 from morpho.problem.spec import Support
 
@@ -43,8 +43,9 @@ def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
 
 def boundary_conditions(
     mesh: Mesh, V: fem.FunctionSpace, supports: tuple[Support, ...]
-) -> tuple[list[fem.DirichletBC], list[str], list[int], Mask]:
-    """Dirichlet conditions, complaints, the number of nodes each support holds, and which components (collective)."""
+) -> tuple[list[fem.DirichletBC], list[str], list[int], Array]:
+    """Dirichlet conditions, complaints, the number of nodes each support holds, and the value (nodes, dim) of each
+    component, nan where it is free (collective)."""
     conditions, said, counts = [], [], []
     held = np.full((node_count(V), mesh.dim), np.nan)
     for i, support in enumerate(supports):
@@ -63,7 +64,7 @@ def boundary_conditions(
             nodes = np.flatnonzero(held[:, component] == value).astype(np.int32)
             dofs = nodes * mesh.dim + component
             conditions.append(fem.dirichletbc(np.float64(value), dofs.astype(np.int32), V.sub(component)))
-    return conditions, said, counts, ~np.isnan(held)
+    return conditions, said, counts, held
 
 
 def _values(column: Array) -> list[float]:

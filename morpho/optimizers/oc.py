@@ -20,7 +20,7 @@ MAX_PASSES = 200
 TOLERANCE = 1e-13  #: on the linearised constraint, relative to the range that the move limits leave it
 NARROW = 1e-13  #: relative width of the bracket of the multiplier at which the search ends
 EVALUATED = 1e-5  #: on the constraint where it is evaluated, and the width of the bracket then
-STILL = 1e-12  #: of the multiplier's range: below it every entry is at its lower limit, to rounding
+STILL = 1e-12  #: the largest candidate, stretched, at which every entry is at its lower limit, to rounding
 
 compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
 
@@ -69,14 +69,14 @@ class OC:
         entries = candidate, x, weight, negligible, self.move_limit, state.lower, state.upper
         constraint_at = evaluation.constraint_at
         least = 0.0 if constraint_at is None else REVIVED
-        *ends, farthest = _candidates(evaluation.d_objective, self.damping, least, *entries)
+        *ends, farthest, largest = _candidates(evaluation.d_objective, self.damping, least, *entries)
         at_low, at_high, slope = _sums(self.comm, *ends)
         for t, linearised, sign in ((0.0, value + at_low, 1.0), (np.inf, value + at_high, -1.0)):
             if sign * linearised >= 0.0 or slope <= 0.0:
                 _stretch(x_new, t, *entries)
                 if constraint_at is None or slope <= 0.0 or sign * constraint_at(x_new) >= 0.0:
                     return x_new, state
-        above = float(self.comm.allreduce(farthest, MPI.MAX))
+        above, largest = (float(self.comm.allreduce(most, MPI.MAX)) for most in (farthest, largest))
 
         seen: list[tuple[float, float]] = []
 
@@ -95,7 +95,7 @@ class OC:
             stretch = _find_zero(miss, below, above, state.stretch, TOLERANCE * (at_high - at_low))
         else:
             start = state.stretch or abs(below)
-            stretch = _find_zero(miss, STILL * above, above, start, EVALUATED, EVALUATED, reach=4.0)
+            stretch = _find_zero(miss, STILL / largest, above, start, EVALUATED, EVALUATED, reach=4.0)
         return x_new, replace(state, stretch=stretch)
 
     def _check(self, x: Array, evaluation: Evaluation) -> float:
@@ -157,10 +157,10 @@ def _candidates(d_objective, damping, least, candidate, x, weight, negligible, m
 
     Returns:
         change of the constraint with all entries at their lower limits, at their upper ones, and its rate with t;
-        and t at which the last entry is at its upper limit.
+        t at which the last entry is at its upper limit; and the largest candidate.
     """
     root = damping == 0.5
-    at_low, at_high, slope, farthest = 0.0, 0.0, 0.0, 0.0
+    at_low, at_high, slope, farthest, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(len(x)):
         w = weight[i] if weight[i] > negligible else 0.0
         ratio = max(0.0, -d_objective[i]) / w if w > 0.0 else 0.0
@@ -173,7 +173,8 @@ def _candidates(d_objective, damping, least, candidate, x, weight, negligible, m
         at_high += w * (high - x[i])
         slope += w * c
         farthest = max(farthest, high / c if c > 0.0 else 0.0)
-    return at_low, at_high, slope, farthest
+        largest = max(largest, c)
+    return at_low, at_high, slope, farthest, largest
 
 
 @compiled

@@ -131,7 +131,7 @@ def test_contradicting_values(degree):
 
 def test_equal_values_do_not_contradict():
     supports = [{"region": plane("x", 0), "value": 0.5}, {"region": plane("y", 0), "fix": "y", "value": 0.5}]
-    assert supported(box([2, 2]), supports).complaints == []
+    assert supported(box([2, 2]), supports).support_complaints == []
 
 
 def test_one_value_per_component():

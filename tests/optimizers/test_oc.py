@@ -125,6 +125,18 @@ def test_projected_volume_is_met(beta: float) -> None:
         assert x.min() >= 0 and x.max() <= 1
 
 
+def test_projected_volume_is_met_whatever_the_spread_of_the_derivatives() -> None:
+    """An entry that hardly counts is at its upper limit at a multiplier at which all others long are."""
+    x = np.full(200, HeavisideProjection(2.0).inverse(0.3))
+    evaluation = steep_problem(x, 2.0, 0.3)
+    for smallest in (1e-3, 1e-30, 1e-150, 0.0):
+        d_objective = evaluation.d_objective.copy()
+        d_objective[::3] *= smallest
+        x_new = one_step(x, replace(evaluation, d_objective=d_objective))
+        assert evaluation.constraint_at is not None
+        assert evaluation.constraint_at(x_new) == pytest.approx(0.0, abs=1e-5), smallest
+
+
 def test_what_is_zero_may_grow_again_under_a_projection() -> None:
     x = np.full(200, 0.5)
     x[-50:] = 0.0

@@ -43,6 +43,9 @@ class Operator:
         return math.sqrt(self.dot(a, a))
 
 
+MILD = 1e-20, 1e20  #: loads that the preconditioner takes in float32
+
+
 class ConjugateGradients:
     """Warm-started preconditioned conjugate gradients; work arrays are kept between solves."""
 
@@ -86,6 +89,8 @@ class ConjugateGradients:
         Raises:
             SolverError: it broke down, or took more than max_iterations.
         """
+        if norm and not MILD[0] < norm < MILD[1]:
+            return self._scaled(u, norm, rtol, at_most)
         A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
         rtol = self.rtol if rtol is None else rtol
         M.b[:] = r
@@ -112,3 +117,14 @@ class ConjugateGradients:
             f"the conjugate gradients did not reach a relative residual of {rtol:g} in {self.max_iterations} "
             f"iterations ({residual / norm:.3g}; solver.max_iterations)"
         )
+
+    def _scaled(self, u: Array, norm: float, rtol: float | None, at_most: int | None) -> tuple[int, float]:
+        """`solve` for a load of size 1, by a power of two, so that float32 holds it (collective)."""
+        scale = 2.0 ** round(math.log2(norm))
+        u /= scale
+        self.r /= scale
+        try:
+            return self.solve(u, norm / scale, None, rtol, at_most)
+        finally:
+            u *= scale
+            self.r *= scale

@@ -12,7 +12,7 @@ import numpy as np
 from morpho.errors import SolverError
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
-from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void
+from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import State, check_sign
 from morpho.fem.voxel import element
@@ -23,7 +23,7 @@ from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
-from morpho.fem.voxel.supports import held_nodes, hold
+from morpho.fem.voxel.supports import held_nodes, held_values, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
@@ -63,7 +63,8 @@ class VoxelElasticity:
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
         self.complaints += [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
-            self.complaints = idle_cases(problem, [acts(mesh.comm, forces, self.supports) for forces in self.forces])
+            acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
+            self.complaints = idle_cases(problem, acting, is_rigid_motion(mesh, *held_values(mesh, self.supports)))
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads

@@ -65,6 +65,16 @@ def _with(held: Held, dofs: Dofs, value: float) -> Held:
     return Held(merged, np.concatenate([np.full(len(dofs), value), held.values])[first])
 
 
+def held_values(mesh: VoxelMesh, held: Held) -> tuple[Array, Array]:
+    """Coordinates (nodes, 3) of this rank's held nodes, and their displacement (nodes, dim), nan where free (local)."""
+    _, x, components = held_nodes(mesh, held.dofs)
+    row, column = np.divmod(held.dofs, mesh.node_shape[2])
+    _, at = np.unique(row // mesh.dim * mesh.node_shape[2] + column, return_inverse=True)
+    values = np.full(components.shape, np.nan)
+    values[at, row % mesh.dim] = held.values
+    return x, values
+
+
 def held_nodes(mesh: VoxelMesh, dofs: Dofs) -> tuple[Dofs, Array, NDArray[np.bool_]]:
     """Nodes with held components, by flat number, their coordinates (nodes, 3), and these components (nodes, dim)."""
     row, x = np.divmod(dofs, mesh.node_shape[2])
