@@ -166,11 +166,9 @@ def report(
     """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
     if _rank() != 0:
         return
-    from morpho.results.render import plot_history, render
+    from morpho.results import render
 
-    render(folder, folder / "design.png", symmetric=symmetric)
-    plot_history(folder, folder / "history.png")
-    typer.echo(f"{folder / 'design.png'}, {folder / 'history.png'}")
+    typer.echo(", ".join(map(str, render.report(folder, symmetric))))
 
 
 @app.command()

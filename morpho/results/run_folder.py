@@ -107,6 +107,14 @@ def misplaced(folder: Path) -> list[str]:
     return [why for why in said if why]
 
 
+def check_target(path: Path) -> None:
+    """Raise InputError where a picture or surface that is asked for would go through a link or onto a folder."""
+    if path.is_symlink():
+        raise InputError(f"{path}: is a link to {os.readlink(path)}; give the file itself, or remove the link.")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file, or move the folder away.")
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder was written by a run, be it cut short."""
     if not (folder / "problem.yaml").is_file():
