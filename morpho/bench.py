@@ -39,9 +39,9 @@ def bench(
     compiled kernels of the state equation; what it alone imports (torch) it does pay for. An interrupt ends all of it;
     what there is by then is written. A folder that holds a benchmark is refused, but with `overwrite`.
     """
-    check_folder(comm, output, overwrite, bench=True)
-    with holding(comm, output):
-        return _bench(problem, sources, repeat, output, comm)
+    folder = check_folder(comm, output, overwrite, bench=True)
+    with holding(comm, folder):
+        return _bench(problem, sources, repeat, folder, comm)
 
 
 def _bench(problem: Problem, sources: Sequence[str], repeat: int, output: Path, comm: MPI.Comm) -> Record:

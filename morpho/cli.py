@@ -166,11 +166,9 @@ def report(
     """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
     if _rank() != 0:
         return
-    from morpho.results.render import plot_history, render
+    from morpho.results import render
 
-    render(folder, folder / "design.png", symmetric=symmetric)
-    plot_history(folder, folder / "history.png")
-    typer.echo(f"{folder / 'design.png'}, {folder / 'history.png'}")
+    typer.echo(", ".join(map(str, render.report(folder, symmetric))))
 
 
 @app.command()
@@ -256,7 +254,9 @@ def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None, allow_code: b
 
 def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
     from morpho.parallel import on_root, raise_together
+    from morpho.results.run_folder import misplaced
 
+    raise_together(comm, on_root(comm, lambda: misplaced(folder)))
     found = on_root(comm, (folder / "problem.yaml").is_file)
     said = f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
     raise_together(comm, [] if found else [said])

@@ -13,7 +13,7 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho import memory
-from morpho.errors import InputError, MorphoError, SolverError
+from morpho.errors import InputError, MorphoError, SolverError, in_words
 from morpho.fem.assembled import Elasticity
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients.dni import Point
@@ -99,7 +99,7 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
             solvers.stop(None)
             raise
         except BaseException as error:
-            solvers.stop(MorphoError(f"the design loop ended: {type(error).__name__}: {error}"))
+            solvers.stop(MorphoError(f"the design loop ended: {in_words(error)}"))
             raise
         solvers.stop(None)
 

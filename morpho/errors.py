@@ -9,6 +9,15 @@ class MorphoError(Exception):
     """Base of all errors raised by morpho."""
 
 
+def in_words(error: BaseException) -> str:
+    """The type of an exception and what it says, if it says anything."""
+    try:
+        said = str(error)
+    except Exception:  # of the user's own types
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 class InputError(MorphoError, ValueError):
     """Bad input, found before any solve; holds every complaint at once."""
 

@@ -6,7 +6,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-from morpho.errors import OwnCodeError
+from morpho.errors import OwnCodeError, in_words
 
 PACKAGE = Path(__file__).resolve().parent
 LIBRARIES = {"site-packages", "dist-packages"}
@@ -22,7 +22,7 @@ def described(error: BaseException) -> str:
     if isinstance(error, OwnCodeError):
         return str(error)
     frame = _own_frame(error) or (traceback.extract_tb(error.__traceback__) or [None])[-1]
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = in_words(error)
     return text if frame is None else f"{text}, in {frame.filename}, line {frame.lineno}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,15 +48,26 @@ VTK_CELLS = {
 }
 
 
-def check_folder(comm: MPI.Comm, folder: Path, overwrite: bool, bench: bool = False) -> None:
-    """Raise InputError on all ranks if results may not be written to a folder (collective)."""
+def check_folder(comm: MPI.Comm, folder: Path, overwrite: bool, bench: bool = False) -> Path:
+    """The folder from the root, as own code may change the working folder (collective).
+
+    Raises:
+        InputError: results may not be written there.
+    """
     raise_together(comm, on_root(comm, lambda: run_folder.complaints(folder, overwrite, bench)))
+    return on_root(comm, folder.absolute)
 
 
-def check_idle(comm: MPI.Comm, folder: Path) -> None:
-    """Raise InputError on all ranks if a run is writing to a folder (collective)."""
+def check_idle(comm: MPI.Comm, folder: Path) -> Path:
+    """The folder from the root, as own code may change the working folder (collective).
+
+    Raises:
+        InputError: a run is writing there, or would write outside of it.
+    """
+    raise_together(comm, on_root(comm, lambda: run_folder.misplaced(folder)))
     said = on_root(comm, lambda: run_folder.holder(folder))
     raise_together(comm, [said] if said else [])
+    return on_root(comm, folder.absolute)
 
 
 @contextmanager
@@ -88,8 +100,14 @@ def holding(comm: MPI.Comm, folder: Path) -> Iterator[None]:
                 lock.release()
 
 
-class _LogFile(logging.FileHandler):
-    """log.txt; when the disk is full the history says so, which is written next."""
+class LogFile(logging.FileHandler):
+    """log.txt, never through a link; when the disk is full the history says so, which is written next."""
+
+    def _open(self) -> Any:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+        return open(self.baseFilename, self.mode, encoding="utf-8", opener=opener)
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -114,8 +132,9 @@ class Recorder:
     A context manager, which holds the lock of the folder meanwhile. Methods are collective.
     """
 
-    def __init__(self, parts: Parts, folder: Path | None, start: float) -> None:
+    def __init__(self, parts: Parts, folder: Path | None, start: float, shown: str | Path | None = None) -> None:
         self.parts, self.folder, self.start = parts, folder, start
+        self._shown = folder if shown is None else shown
         self.wall_before, self.setup_seconds = 0.0, 0.0
         self._notes = [numba_cache.note] if numba_cache.note else []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
@@ -127,13 +146,20 @@ class Recorder:
         self._saved_at = start
 
     @classmethod
-    def create(cls, parts: Parts, folder: str | Path | None, start: float, overwrite: bool = False) -> Recorder:
-        """A new run folder, or one whose results are replaced.
+    def create(
+        cls,
+        parts: Parts,
+        folder: Path | None,
+        start: float,
+        overwrite: bool = False,
+        shown: str | Path | None = None,
+    ) -> Recorder:
+        """A new run folder, or one whose results are replaced; the log calls it as shown.
 
         Raises:
             InputError: the folder is not to be written to.
         """
-        recorder = cls(parts, None if folder is None else Path(folder), start)
+        recorder = cls(parts, folder, start, shown)
         if recorder.folder is not None:
             with recorder._leaving_nothing("--output: "):
                 recorder._on_root(lambda target: recorder._claim(target, overwrite))
@@ -141,27 +167,28 @@ class Recorder:
         return recorder
 
     @classmethod
-    def reopen(cls, parts: Parts, folder: str | Path, start: float) -> tuple[Recorder, Restart]:
-        """Go on in a run folder, and where its newest checkpoint left off.
+    def reopen(
+        cls, parts: Parts, folder: Path, start: float, shown: str | Path | None = None
+    ) -> tuple[Recorder, Restart]:
+        """Go on in a run folder, and where its newest checkpoint left off; the log calls it as shown.
 
         Raises:
             InputError: there is nothing to go on from; the folder is as it was.
         """
-        target = Path(folder)
-        recorder = cls(parts, target, start)
+        recorder = cls(parts, folder, start, shown)
         with recorder._leaving_nothing():
             recorder._on_root(recorder._retake)
-            found = load_restart(parts, target)
+            found = load_restart(parts, folder)
             restart = found.restart
             if restart.iteration >= parts.problem.optimizer.max_iterations:
                 raise InputError(
                     f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
                     f"--set optimizer.max_iterations={2 * restart.iteration}"
                 )
-            on_root(parts.comm, lambda: check_history(target / "history.csv"))
+            on_root(parts.comm, lambda: check_history(folder / "history.csv"))
             checkpoint.set_aside(parts.comm, found.damaged)
             recorder.wall_before, recorder._notes = found.wall_seconds, recorder._notes + found.notes
-            recorder._open(target, restart.iteration)
+            recorder._open(folder, restart.iteration)
         return recorder, restart
 
     def __enter__(self) -> Recorder:
@@ -201,6 +228,8 @@ class Recorder:
     def _retake(self, folder: Path) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder, and there is no usable checkpoint")
+        if said := run_folder.misplaced(folder):
+            raise InputError(said)
         self._take(folder)
 
     def _claim(self, folder: Path, overwrite: bool) -> None:
@@ -226,7 +255,7 @@ class Recorder:
         run_folder.clear_derived(folder)
         text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
-        self._log_file = _LogFile(folder / "log.txt", mode="a" if resumed else "w")
+        self._log_file = LogFile(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(self._log_file)
         if not log.isEnabledFor(logging.INFO):  # called from a program that shows nothing on its terminal
@@ -309,7 +338,7 @@ class Recorder:
         if self.folder is not None:
             self._write_end(self.folder, result, last)
             caveats = ["not converged"] * (result.status is not Status.CONVERGED) + ["not feasible"] * bool(not_met)
-            log.info(f"results are in {self.folder}" + (f" ({', '.join(caveats)})" if caveats else ""))
+            log.info(f"results are in {self._shown}" + (f" ({', '.join(caveats)})" if caveats else ""))
 
     def _write_end(self, folder: Path, result: Result, last: Step | None) -> None:
         if last is not None and self._saved != last.iteration:

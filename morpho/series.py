@@ -35,13 +35,14 @@ def solve_in_turn(
     """
     comm = comm or MPI.COMM_WORLD
     raise_together(comm, _complaints(problems, share_network))
-    folders = [output / problem.name for problem in problems]
-    taken = on_root(comm, lambda: [text for folder in folders for text in run_folder.complaints(folder, overwrite)])
+    shown = [output / problem.name for problem in problems]
+    taken = on_root(comm, lambda: [text for folder in shown for text in run_folder.complaints(folder, overwrite)])
     raise_together(comm, taken)
+    folders = on_root(comm, lambda: [folder.absolute() for folder in shown])  # own code may change the working folder
     results: list[Result] = []
     network = None
-    for problem in problems:
-        result = solve(problem, output / problem.name, comm, network=network, overwrite=overwrite)
+    for problem, folder in zip(problems, folders, strict=True):
+        result = solve(problem, folder, comm, network=network, overwrite=overwrite)
         results.append(result)
         if result.status is Status.INTERRUPTED:
             break

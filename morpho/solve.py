@@ -96,13 +96,12 @@ def solve(
             some ranks only, all of them are aborted. What `on_step` raises is raised as it is.
     """
     start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
-    if output is not None:
-        check_folder(comm, Path(output), overwrite)
+    folder = None if output is None else check_folder(comm, Path(output), overwrite)
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         if network is not None:
             give_network(problem, parts.source, network)
-        with Recorder.create(parts, output, start, overwrite) as recorder:
+        with Recorder.create(parts, folder, start, overwrite, shown=output) as recorder:
             return _run(parts, parts.start(), recorder, interrupt, on_step)
 
     return _on_designers(problem, comm, work)
@@ -116,10 +115,10 @@ def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -
         OwnCodeError: see `solve`.
     """
     start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
-    check_idle(comm, Path(folder))
+    target = check_idle(comm, Path(folder))
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
-        recorder, restart = Recorder.reopen(parts, folder, start)
+        recorder, restart = Recorder.reopen(parts, target, start, shown=folder)
         with recorder:
             return _run(parts, restart, recorder, interrupt)
 

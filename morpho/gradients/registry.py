@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from morpho.errors import InputError, OwnCodeError
+from morpho.errors import InputError, OwnCodeError, in_words
 from morpho.gradients.physics import Physics
 from morpho.gradients.two_scale import Tools
 from morpho.interfaces import GradientSource
@@ -79,6 +79,6 @@ def create(name: str, physics: Physics, tools: Tools | None = None) -> GradientS
         try:
             return _factories[name](physics)
         except Exception as error:
-            raise OwnCodeError(f"gradient.source: {name} could not be made: {type(error).__name__}: {error}") from error
+            raise OwnCodeError(f"gradient.source: {name} could not be made: {in_words(error)}") from error
     source: GradientSource = source_class(name).make(tools or Tools(physics, GradientSpec(source=name)))
     return source

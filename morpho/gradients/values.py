@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho.errors import OwnCodeError
+from morpho.errors import OwnCodeError, in_words
 from morpho.gradients.physics import Physics, State
 from morpho.interfaces import Array
 from morpho.parallel import global_dot, raise_together
@@ -70,13 +71,12 @@ class OwnFunction:
         """(1,) value at rho (n,); its linear iterations are not known (collective).
 
         Raises:
-            OwnCodeError: it is not a number, or not the same one on all ranks.
+            OwnCodeError: it is not a number, or not the same one on all ranks. One too large for a float is infinite.
         """
         seen = rho.copy()
         seen.flags.writeable = False
         found = self.function(seen, self.physics)
-        is_number = hasattr(found, "__float__") and getattr(found, "ndim", 0) == 0 and np.isrealobj(found)
-        values = self.physics.comm.allgather(float(found) if is_number else _kind(found))
+        values = self.physics.comm.allgather(_number(found))
         if complaint := self._complaint(values):
             raise OwnCodeError(complaint)
         return np.array([values[0]]), 0
@@ -139,7 +139,7 @@ def _load(comm: MPI.Comm, path: str, name: str) -> Callable[[Array, Physics], fl
         spec.loader.exec_module(module)
         function = getattr(module, name, None)
     except (Exception, SystemExit) as error:  # whatever the user's file does
-        said = [f"objective.value: {path} cannot be loaded: {type(error).__name__}: {error}"]
+        said = [f"objective.value: {path} cannot be loaded: {in_words(error)}"]
     if not said and not callable(function):
         said = [f"objective.value: there is no function {name} in {path}"]
     if not said and not _takes_two(function):
@@ -147,6 +147,19 @@ def _load(comm: MPI.Comm, path: str, name: str) -> Callable[[Array, Physics], fl
     raise_together(comm, said)
     loaded: Callable[[Array, Physics], float] = function
     return loaded
+
+
+def _number(value: Any) -> float | str:
+    """What a user's function returned as a float, or, if it is no number, what it is (local)."""
+    is_number = hasattr(value, "__float__") and getattr(value, "ndim", 0) == 0 and np.isrealobj(value)
+    if not is_number or isinstance(value, str | bytes):
+        return _kind(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return _kind(value)
 
 
 def _kind(value: Any) -> str:

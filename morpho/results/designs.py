@@ -45,12 +45,12 @@ def load_design(run_dir: Path, step: int = -1) -> Design:
     index = Path(run_dir) / "design.pvd"
     if not index.is_file():
         raise InputError(f"{index}: no such file; give the folder of a run that has written a design.")
-    steps = re.findall(r'file="([^"]+)"', _text(index))
+    steps = re.findall(r'file="([^"]+)"', _whole_text(index))
     if not -len(steps) <= step < len(steps):
         raise InputError(f"{index}: got step {step}, the run has {len(steps)} written steps.")
     path = _inside(index.parent, index.parent, steps[step], set(_READERS), index)
     if path.suffix in _PIECES:
-        names = re.findall(r'<Piece [^>]*?Source="([^"]+)"', _text(path))
+        names = re.findall(r'<Piece [^>]*?Source="([^"]+)"', _whole_text(path))
         pieces = [_inside(index.parent, path.parent, name, {_PIECES[path.suffix]}, path) for name in names]
         if not pieces:
             raise InputError(f"{path}: names no pieces; it is damaged, choose another step or run again.")
@@ -84,14 +84,18 @@ def _inside(run_dir: Path, folder: Path, name: str, endings: set[str], named_in:
     return path
 
 
-def _text(path: Path) -> str:
+def _whole_text(path: Path) -> str:
+    """An index or a header to its end."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _TEXT:
             raise InputError(f"{path}: is no index of a written design.")
-        return path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    if not text.rstrip().endswith("</VTKFile>"):
+        raise InputError(f"{path}: is cut off; `morpho resume` goes on and writes a design again, or run again.")
+    return text
 
 
 def _cells(piece: Path) -> int:

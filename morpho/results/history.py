@@ -99,9 +99,11 @@ def check_history(path: Path) -> None:
 def read_history(path: Path) -> dict[str, NDArray]:
     """Columns of a history.csv as arrays: integers, text (kind) and floats (the others). Local.
 
-    Raises InputError if there is no such table.
+    Raises InputError if there is no such table, or a row other than the last is not whole.
     """
     try:
+        if "\n" not in Path(path).read_text(encoding="utf-8"):
+            raise ValueError("it is cut off")
         rows = _complete_rows(Path(path))
         columns = list(rows[0]) if rows else _COLUMNS
         return {name: np.array([row[name] for row in rows], dtype=_TYPES.get(name, float)) for name in columns}
@@ -113,4 +115,8 @@ def _complete_rows(path: Path) -> list[dict[str, str]]:
     """Rows of the table without a last one that was cut short by a kill or a full disk."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     rows = csv.DictReader(line for line in lines if line.endswith("\n"))
-    return [row for row in rows if None not in row.values() and None not in row]
+    whole = [(row, None not in row.values() and None not in row) for row in rows]
+    for number, (_, is_whole) in enumerate(whole[:-1], start=1):
+        if not is_whole:
+            raise ValueError(f"row {number} has other columns than the head")
+    return [row for row, is_whole in whole if is_whole]

@@ -12,13 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morpho.errors import InputError, MorphoError, StorageError
 from morpho.results.history import read_history
+from morpho.results.run_folder import check_target
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses of morpho.results.scene, the message on standard output
 _TIMEOUT = 600.0  #: seconds for one picture, by software rendering
 _ADVICE = "Install Xvfb, or set DISPLAY to a working display."
+
+
+def report(run_dir: Path, symmetric: bool = False) -> tuple[Path, Path]:
+    """Draw the last design and the history of a run into its folder, and give their paths; local.
+
+    Raises InputError, before anything is drawn, for what it can tell beforehand; else see `render`, `plot_history`.
+    """
+    design, history = run_dir / "design.png", run_dir / "history.png"
+    check_target(design)
+    check_target(history)
+    _drawable(run_dir / "history.csv")
+    render(run_dir, design, symmetric=symmetric)
+    plot_history(run_dir, history)
+    return design, history
 
 
 def render(
@@ -110,11 +126,8 @@ def plot_history(run_dir: Path, output_png: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(run_dir) / "history.csv"
-    table = read_history(path)
+    table = _drawable(Path(run_dir) / "history.csv")
     iteration, exact = table["iteration"], table["kind"] == "exact"
-    if not len(iteration):
-        raise InputError(f"{path}: the run has no iterations yet.")
     figure = Figure(figsize=(8.0, 7.0), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(3, 1, sharex=True, height_ratios=[2, 1, 1])
@@ -138,3 +151,13 @@ def plot_history(run_dir: Path, output_png: Path) -> None:
         canvas.print_figure(output_png, format="png", dpi=150)
     except OSError as error:
         raise StorageError(f"Could not write {output_png}: {error.strerror}.") from error
+
+
+def _drawable(path: Path) -> dict[str, NDArray]:
+    """The columns of a history.csv, if all that is drawn is there."""
+    table = read_history(path)
+    if missing := [name for name in ("iteration", "kind", "objective", "volume", "greyness") if name not in table]:
+        raise InputError(f"{path}: not a readable history (it has no {', '.join(missing)}).")
+    if not len(table["iteration"]):
+        raise InputError(f"{path}: the run has no iterations yet.")
+    return table

@@ -18,15 +18,17 @@ from morpho.errors import InputError
 
 LOCK = ".lock"
 WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*")
+#: files that a run reads or goes on with
+CONTINUED = (LOCK, "problem.yaml", "result.json", "log.txt", "history.csv", "design.pvd")
 #: what `morpho export` and `morpho report` have made of the design of a moment
 DERIVED = ("design.stl", "design.ply", "design.png", "history.png")
 BENCH = ("bench.json", "bench.md", "bench.png")
-#: folders of a run, and what may be removed from them
+#: folders of a run, each before those within it, and what may be removed from them
 STORES = {
     "vtk": ("design_*.vt[ui]", "design_*.pvt[ui]"),
+    "checkpoint": (),
     "checkpoint/a": ("*.npy", "meta*.json"),
     "checkpoint/b": ("*.npy", "meta*.json"),
-    "checkpoint": (),
 }
 
 
@@ -84,14 +86,39 @@ def refusal(folder: Path, overwrite: bool, bench: bool = False) -> str:
 def complaints(folder: Path, overwrite: bool, bench: bool = False) -> list[str]:
     """What `refusal` says, and what keeps it from looking."""
     try:
+        folder.absolute()  # fails where the working folder is gone
         said = refusal(folder, overwrite, bench)
     except OSError as error:
         said = f"{folder} cannot be read ({error.strerror}); choose a folder that can be written"
     return [f"--output: {said}"] if said else []
 
 
+def misplaced(folder: Path) -> list[str]:
+    """Complaints about links, and whatever else is no file or folder, where a run would go on with its own.
+
+    Through a link it would write outside of its folder.
+    """
+    said = [_not_own(path, "file") for path in _entries(folder, CONTINUED)]
+    for store, patterns in _stores(folder):
+        if why := _not_own(store, "folder"):
+            said.append(why)
+        elif store.is_dir():
+            said += [_not_own(path, "file") for path in _entries(store, patterns)]
+    return [why for why in said if why]
+
+
+def check_target(path: Path) -> None:
+    """Raise InputError where a picture or surface that is asked for would go through a link or onto a folder."""
+    if path.is_symlink():
+        raise InputError(f"{path}: is a link to {os.readlink(path)}; give the file itself, or remove the link.")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file, or move the folder away.")
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder was written by a run, be it cut short."""
+    if not (folder / "problem.yaml").is_file():
+        return False
     try:
         with open(folder / "problem.yaml", "rb") as file:
             ours = file.read(9) == b"# morpho "
@@ -101,7 +128,9 @@ def is_run(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Who writes to a folder now, as a complaint; empty if nobody does."""
+    """Why a folder cannot be held, as a complaint: mostly, who writes to it now. Empty if it can."""
+    if why := _not_own(folder / LOCK, "file"):
+        return why
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -137,7 +166,7 @@ def clear(folder: Path, bench: bool = False) -> None:
     """Remove what a run has left in a folder, and nothing else; links go, not what they point to."""
     for path in _products(folder, bench):
         path.unlink(missing_ok=True)
-    for name in () if bench else STORES:
+    for name in () if bench else reversed(STORES):
         with suppress(OSError):  # what others have put there keeps it
             (folder / name).rmdir()
 
@@ -153,18 +182,42 @@ def _products(folder: Path, bench: bool) -> Iterator[Path]:
         yield from _matching(folder, BENCH)
         return
     yield from _matching(folder, WRITTEN)
-    for name, patterns in STORES.items():
-        store = folder / name
+    for store, patterns in _stores(folder):
         if store.is_symlink():
             yield store
         elif store.is_dir():
             yield from _matching(store, patterns)
 
 
+def _stores(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Folders of a run, or what is in their place, with their patterns; not those that lie behind a link."""
+    for name, patterns in STORES.items():
+        store = folder / name
+        if store.parent == folder or not store.parent.is_symlink():
+            yield store, patterns
+
+
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
     """Files and links of these names, also half-written ones."""
+    return [path for path in _entries(folder, patterns) if path.is_symlink() or not path.is_dir()]
+
+
+def _entries(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Whatever has these names, also half-written."""
     found = {path for pattern in patterns for ending in ("", ".partial") for path in folder.glob(pattern + ending)}
-    return [path for path in found if path.is_symlink() or not path.is_dir()]
+    return sorted(found)
+
+
+def _not_own(path: Path, kind: str) -> str:
+    """Why a path is not a file or folder that lies there itself; empty if it is, or if there is nothing."""
+    if path.is_symlink():
+        return (
+            f"{path} is a link to {os.readlink(path)}, and a run writes to its own folder only; "
+            f"put the {kind} itself there, or remove the link"
+        )
+    if path.exists() and not (path.is_dir() if kind == "folder" else path.is_file()):
+        return f"{path} is no {kind}; move it away"
+    return ""
 
 
 def _seized(descriptor: int) -> bool:

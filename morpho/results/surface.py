@@ -13,6 +13,7 @@ from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
 from morpho.results.designs import Design, load_design
 from morpho.results.image import solid_surface
+from morpho.results.run_folder import check_target
 
 _PLANAR_CELLS = {5, 9}
 _CLEARANCE = 0.01  #: least distance between the density of a point and the level
@@ -22,12 +23,13 @@ _SUFFIXES = (".stl", ".ply")
 def export_stl(run_dir: Path, output: Path, level: float = 0.5, smooth: bool = True) -> dict[str, Any]:
     """Write the surface of the part of the last design to a .stl or .ply file; local.
 
-    Returns n_triangles, volume and watertight. Raises InputError for a 2-D design, another suffix, or a part
-    that is empty at this level, StorageError if the file could not be written.
+    Returns n_triangles, volume and watertight. Raises InputError for a 2-D design, another suffix, a folder or link
+    of that name, or a part that is empty at this level, StorageError if the file could not be written.
     """
     output = Path(output)
     if output.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{output}: the suffix should be .stl or .ply, got {output.suffix!r}.")
+    check_target(output)
     surface = part_surface(load_design(run_dir), level, smooth)
     points = np.asarray(surface.points, dtype=np.float64)
     triangles = np.asarray(surface.regular_faces, dtype=np.int64)

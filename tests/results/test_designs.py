@@ -58,6 +58,15 @@ def test_a_piece_that_is_cut_off(folder, kept):
     assert not (folder / "part.stl").exists()
 
 
+@pytest.mark.parametrize("kept", [0, 0.5, -3])
+def test_an_index_or_a_header_that_is_cut_off(folder, kept):
+    for path in (header_of(folder), folder / "design.pvd"):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content)) if kept >= 0 else kept])
+        with pytest.raises(InputError, match=rf"{path.name}: is cut off"):
+            load_design(folder)
+
+
 def test_a_piece_in_whose_middle_bytes_changed(folder):
     piece = piece_of(folder)
     content = bytearray(piece.read_bytes())

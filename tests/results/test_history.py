@@ -69,6 +69,23 @@ def test_unreadable_table(tmp_path):
         History(path, MPI.COMM_SELF, append_from=3)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("\n1,", "\n", "row 2 has other columns than the head"),
+        ("\n1,", "\none,", "not a readable history"),
+        (None, "iteration,objec", "it is cut off"),
+        (None, "", "it is cut off"),
+    ],
+)
+def test_damaged_table(tmp_path, old, new, words):
+    path = tmp_path / "history.csv"
+    write_rows(path, 3)
+    path.write_text(new if old is None else path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=words):
+        read_history(path)
+
+
 def test_full_disk_is_an_error_on_all_ranks(tmp_path):
     answers = run_script(2, "full_disk_script.py", "history", tmp_path, 0)
     assert len(answers) == 2 and all("StorageError" in text and "history.csv" in text for text in answers)

@@ -15,7 +15,7 @@ from results_boxes import box, centres, image_box
 
 from morpho.errors import InputError, MorphoError, StorageError
 from morpho.results.history import History, HistoryRow
-from morpho.results.render import plot_history, render
+from morpho.results.render import plot_history, render, report
 from morpho.results.vtk import VtkSeries
 
 needs_display = pytest.mark.skipif(
@@ -102,3 +102,30 @@ def test_plot_of_the_history(tmp_path):
     assert 0.005 < np.mean(picture < 0.9) < 0.5
     with pytest.raises(StorageError, match="nowhere"):
         plot_history(tmp_path, tmp_path / "nowhere" / "history.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("history.csv", None, "not a readable history"),
+        ("history.csv", "iteration,object", "it is cut off"),
+        ("history.csv", "iteration,kind\n1,exact\n", "it has no objective, volume, greyness"),
+        ("history.png", "link", "is a link to"),
+        ("design.png", "folder", "is a folder"),
+    ],
+)
+def test_a_report_is_refused_before_anything_is_drawn(tmp_path, name, content, words):
+    write_design(tmp_path, (3, 2))
+    History(tmp_path / "history.csv", MPI.COMM_SELF).add(HistoryRow(1, 2.0, "exact", 0.5, 0.2, 0.3, 1, 40, 1.0))
+    if content == "link":
+        (tmp_path / name).symlink_to(tmp_path / "theirs.png")
+    elif content == "folder":
+        (tmp_path / name).mkdir()
+    elif content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        report(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".png" and path.name != name]
+    assert not (tmp_path / "theirs.png").exists()

@@ -1,5 +1,7 @@
 """Which folders may be written, who holds them, and what is removed with a run."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,35 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         run_folder.lock(tmp_path / "run")
 
+    assert "is a link to" in run_folder.holder(tmp_path / "run")
+    assert "is a link to" in run_folder.refusal(tmp_path / "run", overwrite=True)
+
+
+CONTINUED = ("log.txt", "vtk", "checkpoint", "checkpoint/a", "checkpoint/b", "history.csv", "result.json", "design.pvd")
+WITHIN = (".lock", "problem.yaml", "problem.yaml.partial", "vtk/design_000001_0.vtu", "checkpoint/a/x.npy")
+
+
+@pytest.mark.parametrize("name", [*CONTINUED, *WITHIN])
+def test_a_run_does_not_go_on_through_links_or_in_pipes(name: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "design.stl").unlink()
+    (folder / "design.stl").symlink_to("elsewhere.stl")  # only removed
+    (folder / "mesh.msh").symlink_to("elsewhere.msh")
+    assert run_folder.misplaced(folder) == []
+    path = folder / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    for target in (tmp_path, tmp_path / "nowhere"):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+        (said,) = run_folder.misplaced(folder)
+        assert said.startswith(f"{path} is a link to {target}, ")
+    path.unlink()
+    os.mkfifo(path)
+    (said,) = run_folder.misplaced(folder)
+    assert said.startswith(f"{path} is no ")
+    assert run_folder.is_run(folder) == (name != "problem.yaml")
+
 
 def test_a_problem_file_of_ones_own_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "problem.yaml").write_text("mesh: {}\n")
@@ -77,6 +108,22 @@ def test_a_run_is_removed_and_nothing_else(tmp_path: Path) -> None:
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"run/notes.txt", "run/vtk/mine.vtu", "run/mesh.msh", "elsewhere.stl"}
     assert not (folder / "checkpoint").exists() and not (folder / "design.ply").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["vtk", "checkpoint", "checkpoint/a", "checkpoint/b"])
+def test_a_folder_that_is_a_link_goes_and_what_it_points_to_stays(name: str, tmp_path: Path) -> None:
+    folder, theirs = make_run(tmp_path / "run"), tmp_path / "theirs"
+    for path in ("x.npy", "meta.json", "a/x.npy", "a/meta.json", "b/meta_2.json", "design_000001.pvtu", "a/b/x.npy"):
+        (theirs / path).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / path).write_text("theirs")
+    (theirs / "empty").mkdir()
+    before = sorted(theirs.rglob("*"))
+    if (folder / name).exists():
+        shutil.rmtree(folder / name)
+    (folder / name).symlink_to(theirs)
+    run_folder.clear(folder)
+    assert sorted(theirs.rglob("*")) == before
+    assert list(folder.iterdir()) == []
 
 
 def test_only_one_holds_a_folder(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def test_what_cannot_be_exported(tmp_path, make):
         load_design(tmp_path, step=1)
     with pytest.raises(StorageError, match="nowhere"):
         export_stl(tmp_path, tmp_path / "nowhere" / "part.stl")
+    (tmp_path / "folder.stl").mkdir()
+    (tmp_path / "link.stl").symlink_to(tmp_path / "theirs.stl")
+    for name, words in {"folder": "is a folder", "link": "is a link to"}.items():
+        with pytest.raises(InputError, match=rf"{name}\.stl: {words}"):
+            export_stl(tmp_path, tmp_path / f"{name}.stl")
+    assert not (tmp_path / "theirs.stl").exists()
     write_design(tmp_path, make, lambda x: np.full(len(x), 0.3), (4, 4, 4))
     with pytest.raises(InputError, match="above the level"):
         export_stl(tmp_path, tmp_path / "part.stl")

@@ -41,8 +41,28 @@ def writes(rho, physics):
 
 def not_finite(rho, physics):
     return float("nan")
+
+def huge(rho, physics):
+    return -(10**400)
+
+def characters(rho, physics):
+    import numpy as np
+    return np.str_("twelve")
+
+def a_type(rho, physics):
+    return float
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("nothing to say")
+
+def speechless(rho, physics):
+    raise Speechless
 """
-NAMES = ("raises", "leaves", "nothing", "text", "field", "differs", "writes", "not_finite")
+NAMES = (
+    *("raises", "leaves", "nothing", "text", "field", "differs", "writes", "not_finite"),
+    *("huge", "characters", "a_type", "speechless"),
+)
 
 
 def facts(comm: MPI.Comm, folder: str) -> dict:

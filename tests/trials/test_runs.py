@@ -17,8 +17,11 @@ import pytest
 from running import ROOT, finish, rows, run, settings, start, wait_until, write_mbb
 
 import morpho
+from morpho.bench import bench
 from morpho.errors import InputError
+from morpho.record import LogFile
 from morpho.results.run_folder import lock
+from morpho.series import solve_in_turn
 
 ENDLESS = settings("optimizer.max_iterations=20000", "optimizer.tolerance=0", "optimizer.objective_tolerance=0")
 
@@ -75,10 +78,14 @@ def test_own_code_that_fails_on_all_ranks(mpirun: Callable[..., str], tmp_path: 
         "differs": "returned 0 on rank 0 and 1 on rank 1",
         "writes": "read-only",
         "not_finite": "not finite",
+        "huge": "not finite",
+        "characters": "returned a value of type str_",
+        "a_type": "returned a value of type type",
+        "speechless": "Speechless, in ",
         "callback": "in a callback",
     }.items():
         assert words in said[name], name
-        status = "not_finite" if name == "not_finite" else "code_failed"
+        status = "not_finite" if name in ("not_finite", "huge") else "code_failed"
         assert result_of(tmp_path / name)["status"] == status
     assert result_of(tmp_path / "callback")["iterations"] == 2
 
@@ -118,6 +125,53 @@ def test_signature_of_an_own_function(tmp_path: Path) -> None:
     own = ["objective={kind: black_box, value: own.py:f}", "gradient.source=guided_es"]
     with pytest.raises(InputError, match=r"should take \(rho, physics\), it takes \(rho\)"):
         morpho.solve(morpho.load_problem(write_mbb(tmp_path), own, allow_code=True), comm=MPI.COMM_SELF)
+
+
+WANDERS = """
+import os
+os.chdir("away")
+
+def f(rho, physics):
+    os.chdir("/")
+    return float(rho.sum())
+"""
+
+
+def test_own_code_that_changes_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    (tmp_path / "own.py").write_text(WANDERS)
+    own = ["objective={kind: black_box, value: own.py:f}", "gradient={source: guided_es, guided_es: {pairs: 1}}"]
+
+    def problem(name: str, limit: int) -> morpho.Problem:
+        more = [*own, f"name={name}", f"optimizer.max_iterations={limit}"]
+        return morpho.load_problem(write_mbb(tmp_path), more, allow_code=True)
+
+    one, other = problem("one", 2), problem("other", 2)
+    morpho.solve(one, "runs/one", comm=MPI.COMM_SELF)
+    log = (tmp_path / "runs" / "one" / "log.txt").read_text()
+    assert log.splitlines()[-1].startswith("results are in runs/one")
+    more = problem("one", 3)
+    monkeypatch.chdir(tmp_path)
+    morpho.resume("runs/one", more, comm=MPI.COMM_SELF)
+    assert result_of(tmp_path / "runs" / "one")["iterations"] == 3
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(WANDERS.replace("away", "/"))
+    solve_in_turn([one, other], Path("both"), MPI.COMM_SELF)
+    monkeypatch.chdir(tmp_path)
+    bench(other, ["guided_es"], 1, Path("bench"), MPI.COMM_SELF)
+    assert {path.parent.name for path in tmp_path.glob("*/*/result.json")} == {"one", "other"}
+    assert (tmp_path / "bench" / "bench.json").exists()
+    assert list((tmp_path / "away").iterdir()) == []
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = morpho.load_problem(write_mbb(tmp_path))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"runs cannot be read \(No such file or directory\)"):
+        morpho.solve(problem, "runs", comm=MPI.COMM_SELF)
 
 
 # --- resume with other settings --------------------------------------------------------------------
@@ -221,6 +275,24 @@ def test_a_checkpoint_of_an_earlier_version(onsg: Path, tmp_path: Path) -> None:
         del record["crc32"], record["meta"]["mesh"], record["meta"]["cases"], record["meta"]["gradient"]["shape"]
         path.write_text(json.dumps(record))
     assert resumed(folder).iterations == 9
+
+
+@pytest.mark.parametrize("name", ["log.txt", "vtk", "checkpoint", "checkpoint/a", "history.csv", "problem.yaml"])
+def test_a_resume_that_would_lead_out_of_its_folder_is_refused(name: str, onsg: Path, tmp_path: Path) -> None:
+    folder, theirs = Path(shutil.copytree(onsg, tmp_path / "run")), tmp_path / "theirs"
+    (folder / name).rename(theirs)
+    (folder / name).symlink_to(theirs)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=rf"{name} is a link to {theirs}"):
+        resumed(folder)
+    assert contents(tmp_path) == before
+
+
+def test_the_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").symlink_to(tmp_path / "theirs")
+    with pytest.raises(OSError, match="symbolic links"):
+        LogFile(tmp_path / "log.txt", mode="a")
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_a_damaged_problem_file_is_said(onsg: Path, tmp_path: Path) -> None:
