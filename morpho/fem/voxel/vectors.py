@@ -168,8 +168,8 @@ def chebyshev_step(x, z, r, s, d, momentum, beta):
 
 
 @compiled
-def advance(u, r, p, q, alpha, b, start):
-    """One step of conjugate gradients: u += alpha p; r -= alpha q; b = r in its own precision.
+def advance(u, r, p, q, alpha, b, scale, start):
+    """One step of conjugate gradients: u += alpha p; r -= alpha q; b = scale r in its own precision.
 
     The sum of r r from the node `start` (z, y, x) on.
     """
@@ -183,7 +183,7 @@ def advance(u, r, p, q, alpha, b, start):
                 for i in range(nx):
                     u_row[i] += alpha * p_row[i]
                     r_row[i] -= alpha * q_row[i]
-                    b_row[i] = r_row[i]
+                    b_row[i] = scale * r_row[i]
                     part += r_row[i] * r_row[i]
                 for i in range(start[2]):
                     part -= r_row[i] * r_row[i]
