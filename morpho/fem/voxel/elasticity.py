@@ -16,14 +16,14 @@ from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rig
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import State, check_sign
 from morpho.fem.voxel import element
-from morpho.fem.voxel.bodies import find_bodies, places
+from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
-from morpho.fem.voxel.supports import held_nodes, held_values, hold
+from morpho.fem.voxel.supports import by_node, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
@@ -64,7 +64,8 @@ class VoxelElasticity:
         self.complaints += [a.complaint for a in self.applied if a.complaint]
         if not self.complaints:
             acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
-            self.complaints = idle_cases(problem, acting, is_rigid_motion(mesh, *held_values(mesh, self.supports)))
+            _, x, values = by_node(mesh, self.supports.dofs, self.supports.values)
+            self.complaints = idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
@@ -83,15 +84,14 @@ class VoxelElasticity:
         solid = np.ones(self.mesh.shape, dtype=bool)
         solid.reshape(-1)[void] = False
         bodies = find_bodies(self.mesh, self.planes, solid)
-        nodes, x, components = held_nodes(self.mesh, self.supports.dofs)
-        supports = Points(x, bodies.of_node[nodes], components.astype(float))
+        nodes, x, values = by_node(self.mesh, self.supports.dofs, self.supports.values)
+        supports = Points(x, bodies.of_node[nodes], (~np.isnan(values)).astype(float))
         forces = []
         for given in self.owned_forces:
             free = np.isin(given.dofs, self.supports.dofs, invert=True)
-            at, _, components = held_nodes(self.mesh, given.dofs[free])
-            nodal = np.zeros(components.shape)
-            nodal[components] = 1.0  # a force does work or not, whatever its size
-            forces.append(Points(places(self.mesh, at), bodies.of_node[at], nodal))
+            at, x, values = by_node(self.mesh, given.dofs[free], given.values[free])
+            acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
+            forces.append(Points(x, bodies.of_node[at], acts_at))
         weighs = any(density.any() for density in self.weight_density)
         found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, forces, weighs)
         return in_void(self.mesh, bodies, found, forces)

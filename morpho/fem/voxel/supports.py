@@ -47,8 +47,8 @@ def hold(mesh: VoxelMesh, supports: tuple[Support, ...]) -> tuple[Held, list[str
             held = _with(held, dofs, value)
     if not said:
         bodies = whole(mesh, np.zeros(0, dtype=np.int64))
-        x, components = held_nodes(mesh, held.dofs)[1:]
-        points = Points(x, np.zeros(len(x), dtype=np.int64), components.astype(float))
+        _, x, values = by_node(mesh, held.dofs, held.values)
+        points = Points(x, np.zeros(len(x), dtype=np.int64), (~np.isnan(values)).astype(float))
         said += judge(mesh, bodies, find_mechanisms(mesh.comm, mesh.dim, bodies, points, [], False))[0]
     return held, said, counts
 
@@ -65,20 +65,11 @@ def _with(held: Held, dofs: Dofs, value: float) -> Held:
     return Held(merged, np.concatenate([np.full(len(dofs), value), held.values])[first])
 
 
-def held_values(mesh: VoxelMesh, held: Held) -> tuple[Array, Array]:
-    """Coordinates (nodes, 3) of this rank's held nodes, and their displacement (nodes, dim), nan where free (local)."""
-    _, x, components = held_nodes(mesh, held.dofs)
-    row, column = np.divmod(held.dofs, mesh.node_shape[2])
-    _, at = np.unique(row // mesh.dim * mesh.node_shape[2] + column, return_inverse=True)
-    values = np.full(components.shape, np.nan)
-    values[at, row % mesh.dim] = held.values
-    return x, values
-
-
-def held_nodes(mesh: VoxelMesh, dofs: Dofs) -> tuple[Dofs, Array, NDArray[np.bool_]]:
-    """Nodes with held components, by flat number, their coordinates (nodes, 3), and these components (nodes, dim)."""
+def by_node(mesh: VoxelMesh, dofs: Dofs, given: Array) -> tuple[Dofs, Array, Array]:
+    """Nodes with some of these dofs, by flat number, their coordinates (nodes, 3), and what is given of each component
+    (nodes, dim), nan where nothing is (local)."""
     row, x = np.divmod(dofs, mesh.node_shape[2])
     nodes, at = np.unique(row // mesh.dim * mesh.node_shape[2] + x, return_inverse=True)
-    held = np.zeros((len(nodes), mesh.dim), dtype=bool)
-    held[at, row % mesh.dim] = True
-    return nodes, places(mesh, nodes), held
+    values = np.full((len(nodes), mesh.dim), np.nan)
+    values[at, row % mesh.dim] = given
+    return nodes, places(mesh, nodes), values
