@@ -80,6 +80,10 @@ def problems(name: str) -> dict[str, Problem]:
             ],
         ),
         "not idle": problem(
+            [clamped | {"value": 0.1}, {"region": every["side 0 1"]}],
+            [{"forces": [{"region": every["side 0 0"], "total": value}]}],
+        ),
+        "moved as a whole": problem(
             [{"region": every["side 0 0"], "value": 0.1}],
             [{"forces": [{"region": every["side 0 0"], "total": value}]}],
         ),
