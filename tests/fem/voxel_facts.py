@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from voxel_boxes import BOXES, make_voxels, node_numbers, random_region, regions, voxel_node_numbers
 
 from morpho.fem.assembled import Elasticity
-from morpho.fem.loads import idle_cases
+from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.loads import acts, assemble_case
+from morpho.fem.voxel.loads import assemble_case
 from morpho.fem.voxel.supports import hold
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
@@ -106,7 +106,7 @@ def voxel_facts(comm: MPI.Comm, name: str) -> Facts:
     mesh = make_voxels(BOXES[name], comm)
     planes = SharedPlanes(comm, mesh.partition)
     for title, problem in problems(name).items():
-        held, said, counts = hold(mesh, problem.supports)
+        held, _, counts = hold(mesh, problem.supports)
         assert held.dofs.dtype == np.int64 and np.all(np.diff(held.dofs) > 0)
         loads, applied = [], []
         for i, case in enumerate(problem.loads):
@@ -114,14 +114,11 @@ def voxel_facts(comm: MPI.Comm, name: str) -> Facts:
             assert forces.dofs.dtype == np.int64 and np.all(np.diff(forces.dofs) > 0)
             loads.append(forces)
             applied += came_to
-        said += [a.complaint for a in applied if a.complaint]
-        acting = [acts(comm, forces, held) for forces in loads]
-        said += [] if said else idle_cases(problem, acting)
         found[f"{title}: counts"] = counts
         arrays = {"held": (held.dofs, np.ones(len(held.dofs))), "values": (held.dofs, held.values)}
         arrays |= {f"load {i}": (forces.dofs, forces.values) for i, forces in enumerate(loads)}
         found |= {f"{title}: {what}": whole for what, whole in on_all_nodes(mesh, arrays).items()}
-        _say(found, title, applied, said)
+        _say(found, title, applied, VoxelElasticity(mesh, problem).complaints)
     return found
 
 
