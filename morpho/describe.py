@@ -15,7 +15,7 @@ from morpho.problem.base import Continuation
 from morpho.problem.spec import ComplianceConstraint, Constraint
 
 GROUPS = 30  #: that are listed at most
-STIFFEST_VOID = 1e-12  #: below it a solve loses its digits
+SOFTEST_VOID = 1e-12  #: below it a solve loses its digits
 LARGE, TINY = 0.1, 1e-5  #: displacements relative to the size of the part that look like a slip of units
 
 
@@ -171,9 +171,9 @@ def _slips(problem: Problem, cell_size: float, diagonal: float) -> list[str]:
             f"the filter radius {radius:g} is larger than the whole part ({diagonal:.3g}), which makes all densities "
             "nearly equal; about two elements are usual"
         )
-    if problem.material.E_min_ratio < STIFFEST_VOID:
+    if problem.material.E_min_ratio < SOFTEST_VOID:
         said.append(
-            f"material.E_min_ratio {problem.material.E_min_ratio:g} is below {STIFFEST_VOID:g}: the solves lose their "
+            f"material.E_min_ratio {problem.material.E_min_ratio:g} is below {SOFTEST_VOID:g}: the solves lose their "
             "digits where void meets solid; 1e-9 is usual"
         )
     return said

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from morpho.fem import engine
 from morpho.gradients import registry
-from morpho.parallel import physical_memory
+from morpho.machine import physical_memory
 from morpho.problem.spec import Problem
 
 PROCESS = 0.27e9  #: bytes of a rank with its libraries

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from mpi4py import MPI
@@ -21,15 +20,6 @@ from morpho.interfaces import Array
 
 T = TypeVar("T")
 PATIENCE = 5.0  #: seconds within which ranks that fail alike have all failed
-
-
-def physical_memory() -> int:
-    """Bytes of the machine, or the share of them that a container may use (local)."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            physical = min(physical, int(Path(limit).read_text()))
-    return physical
 
 
 def global_sum(comm: MPI.Comm, values: Array) -> float:

@@ -16,10 +16,11 @@ from morpho.design.voxel_cone import VoxelNeighbourhood
 from morpho.fem.helmholtz import HelmholtzPde
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
 from morpho.interfaces import Array, DesignMap
+from morpho.machine import physical_memory
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, cells_in
-from morpho.parallel import global_sum, physical_memory
+from morpho.parallel import global_sum
 from morpho.problem.base import is_settled, value_at
 from morpho.problem.spec import Problem, VolumeConstraint
 

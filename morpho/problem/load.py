@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from morpho.errors import InputError
+from morpho.machine import physical_memory
 from morpho.problem import petsc_options
 from morpho.problem.check import check_consistency
 from morpho.problem.gradient_spec import source_complaints
@@ -148,8 +149,7 @@ def _mesh_complaints(file: Path, folder: Path) -> list[str]:
         return [f"mesh.file: {file} cannot be read (Permission denied)"]
     if found.st_size == 0:
         return [f"mesh.file: {file} is empty; write the mesh again"]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if found.st_size > memory:
+    if found.st_size > physical_memory():
         return [f"mesh.file: {file} has {found.st_size / 1e9:.0f} GB, more than the memory of this machine"]
     return []
 

@@ -57,11 +57,6 @@ class Mesh(OneOf):
     def alternatives(cls) -> tuple[str, ...]:
         return ("box", "file")
 
-    @property
-    def dimension(self) -> int | None:
-        """2 or 3 for a box, None for a file that has not been read yet."""
-        return len(self.box.size) if self.box else None
-
 
 class Material(Spec):
     """Isotropic linear elasticity and its interpolation between void and solid."""

@@ -69,15 +69,6 @@ def save(
     write_on_root(comm, target, lambda: replace_file(target / "meta.json", record))
 
 
-def load(
-    folder: Path, comm: MPI.Comm, key: NDArray[np.int64], n_global: int, names: Sequence[str] | None = None
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """What `read` gives, with damaged sets out of the way of the next save; collective."""
-    arrays, meta, damaged = read(folder, comm, key, n_global, names)
-    set_aside(comm, damaged)
-    return arrays, meta
-
-
 def read(
     folder: Path, comm: MPI.Comm, key: NDArray[np.int64], n_global: int, names: Sequence[str] | None = None
 ) -> tuple[dict[str, Array], dict[str, Any], list[Path]]:
@@ -110,15 +101,6 @@ def set_aside(comm: MPI.Comm, damaged: Sequence[Path]) -> None:
     """Mark sets as incomplete, so that the next save overwrites them and not a good one; local."""
     if comm.rank == 0:
         restart_sets.set_aside(damaged)
-
-
-def latest_meta(folder: Path) -> dict[str, Any]:
-    """Meta of the newest restart set, checked for size only; local. Raises InputError if there is none."""
-    root = Path(folder) / "checkpoint"
-    found, complaints = restart_sets.find(root)
-    if not found:
-        raise _none_usable(root, complaints)
-    return found[0][1]["meta"]
 
 
 def _none_usable(root: Path, complaints: Sequence[str]) -> InputError:

@@ -37,7 +37,7 @@ def load(folder: Path, *more: str, overrides: tuple[str, ...] = ()) -> Problem:
 def test_defaults(tmp_path: Path) -> None:
     problem = load(tmp_path)
     assert problem.name == "mbb"
-    assert problem.mesh.dimension == 2
+    assert problem.mesh.box is not None and len(problem.mesh.box.size) == 2
     assert problem.mesh.refine == 0
     assert (problem.material.E, problem.material.nu, problem.material.penalty) == (1.0, 0.3, 3.0)
     assert (problem.objective.kind, problem.constraints[0].kind) == ("compliance", "volume")

@@ -6,9 +6,9 @@ from pathlib import Path
 from mpi4py import MPI
 
 import numpy as np
-from results_boxes import owned_keys
+from results_boxes import owned_keys, restored
 
-from morpho.results.checkpoint import load, save
+from morpho.results.checkpoint import save
 
 world = MPI.COMM_WORLD
 for n_global in map(int, sys.argv[2:]):
@@ -24,12 +24,12 @@ for n_global in map(int, sys.argv[2:]):
         comm = world.Split(0 if world.rank <= after else MPI.UNDEFINED)
         if comm != MPI.COMM_NULL:
             key = owned_keys(n_global, comm)
-            arrays, meta = load(folder, comm, key, n_global)
+            arrays, meta = restored(folder, comm, key, n_global)
             assert meta == {"iteration": iteration, "beta": 2.5}
             assert sorted(arrays) == ["mma.low", "x"]
             assert np.array_equal(arrays["x"], np.sin(key + iteration))
             assert np.array_equal(arrays["mma.low"], np.stack([key, key * iteration, -key], axis=1) / 3)
-            only, _ = load(folder, comm, key, n_global, names=["x"])
+            only, _ = restored(folder, comm, key, n_global, names=["x"])
             assert list(only) == ["x"]
             comm.Free()
         world.Barrier()

@@ -7,10 +7,10 @@ from pathlib import Path
 from mpi4py import MPI
 
 import numpy as np
-from results_boxes import box, centres, image_box, owned_keys
+from results_boxes import box, centres, image_box, owned_keys, restored
 
 from morpho.errors import StorageError
-from morpho.results.checkpoint import load, save
+from morpho.results.checkpoint import save
 from morpho.results.history import History, HistoryRow
 from morpho.results.vtk import VtkSeries
 
@@ -44,6 +44,6 @@ except StorageError as error:
 if comm.rank == full_rank:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 if what == "checkpoint":
-    arrays, meta = load(folder, comm, key, N)
+    arrays, meta = restored(folder, comm, key, N)
     assert meta == {"iteration": 1} and np.array_equal(arrays["x"], key + 0.5)
 print(*(comm.gather(answer) or []), sep="\n", end="")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -15,6 +16,7 @@ import pytest
 import pyvista
 from numpy.typing import ArrayLike, NDArray
 
+from morpho.results import checkpoint
 from morpho.results.grid import Grid, ImageGrid
 
 _CORNERS = {
@@ -82,6 +84,13 @@ def read(folder: Path, step: int) -> pyvista.DataSet:
     reader = pyvista.PVDReader(folder / "design.pvd")
     reader.set_active_time_value(float(step))
     return reader.read()[0]
+
+
+def restored(folder: Path, comm: MPI.Comm, *arguments: Any, **names: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and meta of the newest usable restart set; damaged ones are set aside, as resuming does (collective)."""
+    arrays, meta, damaged = checkpoint.read(folder, comm, *arguments, **names)
+    checkpoint.set_aside(comm, damaged)
+    return arrays, meta
 
 
 def times(folder: Path) -> list[float]:

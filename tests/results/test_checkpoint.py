@@ -13,11 +13,11 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from results_boxes import owned_keys, run_script
+from results_boxes import owned_keys, restored, run_script
 
 from morpho.errors import InputError, StorageError
 from morpho.results import checkpoint, restart_sets
-from morpho.results.checkpoint import latest_meta, load, save
+from morpho.results.checkpoint import save
 from morpho.results.checksum import combine
 
 N = 50
@@ -30,7 +30,7 @@ def save_step(folder, iteration):
 
 def load_step(folder):
     """Iteration of the set that loads, its values checked."""
-    arrays, meta = load(folder, MPI.COMM_SELF, KEY, N)
+    arrays, meta = restored(folder, MPI.COMM_SELF, KEY, N)
     assert np.array_equal(arrays["x"], KEY + 100.0 * meta["iteration"])
     return meta["iteration"]
 
@@ -61,7 +61,7 @@ def test_sets_alternate_and_the_newest_is_loaded(tmp_path):
     for iteration in (1, 2, 3):
         save_step(tmp_path, iteration)
         assert load_step(tmp_path) == iteration
-        assert latest_meta(tmp_path) == {"iteration": iteration}
+        assert restored(tmp_path, MPI.COMM_SELF, KEY, N)[1] == {"iteration": iteration}
     assert {set_of(tmp_path, 2).name, set_of(tmp_path, 3).name} == {"a", "b"}
 
 
@@ -116,13 +116,11 @@ def test_damaged_newest_set_is_passed_over(tmp_path, caplog, damage):
 def test_no_usable_set(tmp_path):
     with pytest.raises(InputError, match=str(tmp_path)):
         load_step(tmp_path)
-    with pytest.raises(InputError, match=str(tmp_path)):
-        latest_meta(tmp_path)
     save_step(tmp_path, 1)
     with pytest.raises(InputError, match="for a mesh of 50 cells, this one has 3"):
-        load(tmp_path, MPI.COMM_SELF, np.arange(3), 3)
+        restored(tmp_path, MPI.COMM_SELF, np.arange(3), 3)
     with pytest.raises(InputError, match="has no y"):
-        load(tmp_path, MPI.COMM_SELF, KEY, N, names=["x", "y"])
+        restored(tmp_path, MPI.COMM_SELF, KEY, N, names=["x", "y"])
     flip_byte(set_of(tmp_path, 1))
     with pytest.raises(InputError, match="checksum"):
         load_step(tmp_path)
@@ -156,7 +154,7 @@ def test_kill_at_any_time_leaves_a_loadable_set(tmp_path):
             time.sleep(rng.uniform(0.0, 0.05))
             process.kill()
             last = max([1, *(int(line) for line in process.stdout if line.endswith("\n"))])
-        arrays, meta = load(tmp_path, MPI.COMM_SELF, key, len(key))
+        arrays, meta = restored(tmp_path, MPI.COMM_SELF, key, len(key))
         assert last <= meta["iteration"] <= last + 1
         assert np.all(arrays["x"] == meta["iteration"])
 
