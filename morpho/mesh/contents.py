@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import basix
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,13 +22,6 @@ CELLS = {
     "hexahedron": ("hexahedron", [0, 1, 3, 2, 4, 5, 7, 6]),
 }
 TAKEN = "triangles, quadrilaterals, tetrahedra or hexahedra"
-#: Facets of the cells, vertices in dolfinx order.
-FACETS = {
-    "triangle": [[0, 1], [0, 2], [1, 2]],
-    "quad": [[0, 1], [0, 2], [1, 3], [2, 3]],
-    "tetra": [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]],
-    "hexahedron": [[0, 1, 2, 3], [0, 1, 4, 5], [0, 2, 4, 6], [1, 3, 5, 7], [2, 3, 6, 7], [4, 5, 6, 7]],
-}
 PLURAL = {"vertex": "points", "line": "lines", "triangle": "triangles", "quad": "quadrilaterals",
           "tetra": "tetrahedra", "hexahedron": "hexahedra"}  # fmt: skip
 FLAT = 1e-6  #: how far from its plane a flat mesh may lie, relative to its size
@@ -71,7 +65,8 @@ def tidy(raw: Raw, path: str) -> Contents:
     number[used] = np.arange(len(used))
     cells = inverse.reshape(cells.shape)
     cells = _each_once(cells, path, notes)
-    _check_cells(kind, cells, len(used), path)
+    branched = "cells overlap, or the surface branches; mesh it so that every place belongs to one cell"
+    _check_facets(kind, cells, path, branched)
     points = np.pad(raw.points[used], ((0, 0), (0, 3 - raw.points.shape[1])))
     if dim == 2:
         points = _in_its_plane(points, path, notes)
@@ -123,26 +118,18 @@ def _each_once(cells: Cells, path: str, notes: list[str]) -> Cells:
     return cells[np.sort(first)]
 
 
-def _check_cells(kind: str, cells: Cells, points: int, path: str) -> None:
+def _check_facets(kind: str, cells: Cells, path: str, cause: str) -> None:
     """A facet belongs to two cells at most.
 
     Raises:
-        InputError: more cells than that meet at a facet: they overlap, or branch.
+        InputError: more cells than that meet at a facet, for this cause.
     """
-    over = _crowded(kind, cells)
+    facets = np.concatenate([cells[:, facet] for facet in basix.topology(basix.CellType[CELLS[kind][0]])[-2]])
+    _, times = np.unique(_hashed(facets), return_counts=True)
+    over = int(np.count_nonzero(times > 2))
     if over:
         where = _count(over, "edge" if DIMENSIONS[kind] == 2 else "face")
-        raise InputError(
-            f"mesh.file: more than two cells of {path} meet at {where}: cells overlap, or the surface "
-            "branches; mesh it so that every place belongs to one cell"
-        )
-
-
-def _crowded(kind: str, cells: Cells) -> int:
-    """Facets at which more than two cells meet."""
-    facets = np.concatenate([cells[:, facet] for facet in FACETS[kind]])
-    _, times = np.unique(_hashed(facets), return_counts=True)
-    return int(np.count_nonzero(times > 2))
+        raise InputError(f"mesh.file: more than two cells of {path} meet at {where}: {cause}")
 
 
 def _check_places(kind: str, cells: Cells, path: str) -> None:
@@ -157,17 +144,14 @@ def _check_places(kind: str, cells: Cells, path: str) -> None:
         raise InputError(
             f"mesh.file: {_count(again, 'cell')} of {path} {lie}, with nodes of {own} own; delete one of them"
         )
-    over = _crowded(kind, cells)
-    if over:
-        where = _count(over, "edge" if DIMENSIONS[kind] == 2 else "face")
-        raise InputError(
-            f"mesh.file: more than two cells of {path} meet at the place of {where}, with nodes of their own: parts "
-            "overlap; delete one of them, or cut it so that every place belongs to one cell"
-        )
+    _check_facets(kind, cells, path, "parts with nodes of their own overlap; delete one, or cut it to fit")
 
 
 def _hashed(entities: Cells) -> NDArray[np.uint64]:
-    """A number for each set of nodes, whatever their order; two sets share one with a chance of 1e-12 in a million."""
+    """A number for each set of nodes, whatever their order.
+
+    Two of n sets share one with a chance of about n^2 / 2^65: 3e-8 among a million.
+    """
     count = int(entities.max(initial=0)) + 1
     word = np.random.default_rng(0).integers(0, 2**63, count, dtype=np.uint64)
     return np.asarray(word[entities].sum(axis=1, dtype=np.uint64))

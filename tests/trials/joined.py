@@ -81,6 +81,10 @@ JOINTS = {
 PARALLEL = ("triangle", "tetrahedron")
 
 
+def complaints(mesh, **parts) -> list[str]:
+    return Elasticity(mesh, make_problem({"file": "mesh"}, **parts)).complaints
+
+
 def facts(comm: MPI.Comm, folder: str, *cells: str) -> dict[str, Any]:
     """Complaints, notes, pins and compliances, flat by name (collective)."""
     found: dict[str, Any] = {}
