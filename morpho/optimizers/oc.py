@@ -22,6 +22,8 @@ NARROW = 1e-13  #: relative width of the bracket of the multiplier at which the 
 EVALUATED = 1e-5  #: on the constraint where it is evaluated, and the width of the bracket then
 STILL = 1e-12  #: the largest candidate, stretched, at which every entry is at its lower limit, to rounding
 
+Miss = Callable[[float], tuple[float, float]]  #: of a multiplier, the constraint and its slope
+
 compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
 
 
@@ -78,24 +80,16 @@ class OC:
                     return x_new, state
         above, largest = (float(self.comm.allreduce(most, MPI.MAX)) for most in (farthest, largest))
 
-        seen: list[tuple[float, float]] = []
-
         def miss(t: float) -> tuple[float, float]:
             change, rate = _sums(self.comm, *_stretch(x_new, t, *entries))
-            if constraint_at is None:
-                return value + change, rate
-            now = constraint_at(x_new)
-            if seen and seen[-1][0] != t:  # the secant knows the curvature that the linearisation leaves out
-                rate = (now - seen[-1][1]) / (t - seen[-1][0])
-            seen.append((t, now))
-            return now, rate
+            return (value + change if constraint_at is None else constraint_at(x_new)), rate
 
         below = -(value + at_low) / slope  # as no entry moves faster than t candidate
         if constraint_at is None:
             stretch = _find_zero(miss, below, above, state.stretch, TOLERANCE * (at_high - at_low))
         else:
             start = state.stretch or abs(below)
-            stretch = _find_zero(miss, STILL / largest, above, start, EVALUATED, EVALUATED, reach=4.0)
+            stretch = _find_zero(_by_secants(miss), STILL / largest, above, start, EVALUATED, EVALUATED, reach=4.0)
         return x_new, replace(state, stretch=stretch)
 
     def _check(self, x: Array, evaluation: Evaluation) -> float:
@@ -111,8 +105,23 @@ class OC:
         return float(NEGLIGIBLE * largest)
 
 
+def _by_secants(miss: Miss) -> Miss:
+    """A function whose slope is that of the secant, which knows the curvature that a linearisation leaves out."""
+    last: tuple[float, float] | None = None
+
+    def watched(t: float) -> tuple[float, float]:
+        nonlocal last
+        now, slope = miss(t)
+        if last is not None and last[0] != t:
+            slope = (now - last[1]) / (t - last[0])
+        last = t, now
+        return now, slope
+
+    return watched
+
+
 def _find_zero(
-    miss: Callable[[float], tuple[float, float]],
+    miss: Miss,
     below: float,
     above: float,
     start: float,
