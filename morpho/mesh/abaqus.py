@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,7 @@ class Part:
     nodes: list[tuple[Labels, NDArray[np.float64]]] = field(default_factory=list)  #: (labels, (n, 3) coordinates)
     elements: list[tuple[str, Labels, Cells]] = field(default_factory=list)  #: (type, labels, labels of the nodes)
     sets: dict[str, dict[str, list[Entry]]] = field(default_factory=lambda: {"NSET": {}, "ELSET": {}, "SURFACE": {}})
+    no_cells: Counter[str] = field(default_factory=Counter)  #: lines of elements that are no cells, by type
 
 
 @dataclass
@@ -214,6 +216,8 @@ def _add(part: Part, keyword: str, given: dict[str, str], rows: Rows) -> None:
     elif keyword == "ELEMENT":
         kind = cell_type(given["TYPE"])
         count = NODES.get(kind, 0) + 1
+        if count == 1:
+            part.no_cells[given["TYPE"].upper()] += len(rows)
         if count == 1 or not rows:
             return
         numbers = _whole(rows)
@@ -356,6 +360,9 @@ class _Assembly:
             self._place_sets(instance, f"{instance.name}.")
             self._place_sets(instance, "", self.top)
         self._place_sets(self.whole, "")
+        for part in {id(i.part): i.part for i in everything}.values():
+            for kind, count in part.no_cells.items():
+                self._say(f"elements of type {kind} ({count} lines), which is no cell that is read")
         if self.instances:
             names = ", ".join(instance.name for instance in self.instances)
             self.found.notes.append(

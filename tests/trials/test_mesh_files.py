@@ -264,6 +264,18 @@ def test_abaqus_sets_of_every_kind(tmp_path):
     assert np.all(end[:, 0] == 2.0)
 
 
+def test_abaqus_elements_that_are_no_cells(tmp_path):
+    lines = "*NODE\n1, 0, 0\n2, 1, 0\n3, 1, 1\n4, 0, 1\n*ELEMENT, TYPE=CPS4\n1, 1, 2, 3, 4\n"
+    mesh = read(
+        tmp_path / "mesh.inp", f"{lines}*ELEMENT, TYPE=SPRINGA\n2, 1, 3\n3, 2, 4\n*ELEMENT, TYPE=U1\n4, 1, 2, 3\n"
+    )
+    assert mesh.n == 1
+    assert mesh.notes == (
+        "elements of type SPRINGA (2 lines), which is no cell that is read: left out",
+        "elements of type U1 (1 lines), which is no cell that is read: left out",
+    )
+
+
 def test_abaqus_sets_with_members_that_do_not_exist(tmp_path):
     mesh = read(
         tmp_path / "mesh.inp",
