@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from mpi4py import MPI
@@ -21,6 +22,7 @@ from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
+from morpho.mesh.fingerprint import fingerprint
 from morpho.optimizers import MMA, OC
 from morpho.parallel import failing_alike, raise_together
 from morpho.problem.base import is_settled, value_at
@@ -73,6 +75,11 @@ class Parts:
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
         self.optimizer: OC | MMA = (OC if problem.update == "oc" else MMA)(comm, move_limit=problem.move_limit(1))
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the mesh from others (first use is collective)."""
+        return fingerprint(self.problem.mesh, self.mesh)
 
     @property
     def source(self) -> GradientSource:

@@ -9,7 +9,6 @@ from typing import Any
 import morpho
 from morpho.errors import InputError
 from morpho.interfaces import Array
-from morpho.mesh.fingerprint import fingerprint
 from morpho.parallel import raise_together
 from morpho.parts import Parts, Restart, restore_state, state_arrays
 from morpho.problem import Problem
@@ -38,7 +37,7 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
         "optimizer": scalars,
         "anchor": anchor,
         "task": _task(problem),
-        "mesh": fingerprint(problem.mesh, parts.mesh),
+        "mesh": parts.fingerprint,
         "cases": list(parts.physics.cases),
         "objectives": list(restart.objectives),
         "exact_solves": restart.exact_solves,
@@ -89,7 +88,7 @@ def load_restart(parts: Parts, folder: Path) -> Found:
 
 def _misfits(parts: Parts, meta: Meta) -> list[str]:
     """Why a checkpoint is not of this mesh and these load cases; older ones do not say (collective)."""
-    said, now = [], fingerprint(parts.problem.mesh, parts.mesh)
+    said, now = [], parts.fingerprint
     then = meta.get("mesh", now)
     if then != now:
         differs = ", ".join(

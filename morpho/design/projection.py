@@ -24,10 +24,10 @@ class HeavisideProjection:
     def apply(self, x: Array) -> tuple[Array, Pullback]:
         low, high = np.tanh(self.beta * self.eta), np.tanh(self.beta * (1 - self.eta))
         t = np.tanh(self.beta * (x - self.eta))
-        slope = self.beta * (1 - t * t) / (low + high)
-        t += low
-        t /= low + high
-        return np.clip(t, 0.0, 1.0, out=t), lambda d: d * slope
+        rho = low + t
+        rho /= low + high
+        # The slope waits for the pullback: a search for the volume asks for rho many times.
+        return np.clip(rho, 0.0, 1.0, out=rho), lambda d: d * (self.beta * (1 - t * t) / (low + high))
 
     def inverse(self, rho: float) -> float:
         """The x that becomes rho (local)."""
