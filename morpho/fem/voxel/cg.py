@@ -89,7 +89,7 @@ class ConjugateGradients:
         A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
         rtol = self.rtol if rtol is None else rtol
         # The cycle sees the residual of a load of size 1, as float32 ends at 1e38; a power of two changes no other bit.
-        scale = 2.0 ** -round(math.log2(norm)) if norm else 1.0
+        scale = 2.0 ** -round(math.log2(norm)) if 0 < norm < math.inf else 1.0
         np.multiply(r, scale, out=M.b, casting="same_kind")
         rz = 0.0
         residual = A.norm(r)
