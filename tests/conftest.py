@@ -21,7 +21,7 @@ def mpirun() -> Callable[..., str]:
     if MPI.COMM_WORLD.size > 1:
         pytest.skip("starts its own ranks")
 
-    def run(n: int, script: Path, *arguments: object) -> str:
+    def run(n: int, script: Path, *arguments: object, timeout: float = 120) -> str:
         # os.environ lacks what MPI added to the environment of this process, which would mislead mpirun.
         paths = [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         done = subprocess.run(
@@ -30,7 +30,7 @@ def mpirun() -> Callable[..., str]:
             env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OMPI_MCA_mpi_yield_when_idle": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

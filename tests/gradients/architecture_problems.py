@@ -1,14 +1,10 @@
-"""Runs with each network of `onsg`, and what they find on any number of ranks."""
+"""Runs with each network of `onsg`."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from mpi4py import MPI
-
-from helpers import main
-from two_scale_problems import cantilever, finished, two_cases
+from two_scale_problems import cantilever, two_cases
 
 from morpho.problem import Problem
 
@@ -25,13 +21,7 @@ def on_triangles(iterations: int = 12, **network: Any) -> Problem:
     return problem.model_copy(update={"gradient": gradient})
 
 
-def facts(comm: MPI.Comm, architecture: str, kind: str) -> dict[str, Any]:
-    """The last design and its objective."""
+def small(architecture: str, kind: str) -> Problem:
+    """A short run with a small network."""
     known = {"architecture": architecture, "hidden": 8}
-    problem = on_triangles(8, **known) if kind == "triangles" else given(int(kind), 10, **known)
-    (*_, last), rho = finished(problem, comm)
-    return {"objective": last.objective, "rho": rho}
-
-
-if __name__ == "__main__":
-    main(facts, *sys.argv[1:])
+    return on_triangles(8, **known) if kind == "triangles" else given(int(kind), 10, **known)

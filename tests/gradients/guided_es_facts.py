@@ -47,16 +47,22 @@ def box_of_values(value: str = "thresholded", iterations: int = 20, kind: str = 
     )
 
 
-def facts(comm: MPI.Comm, kind: str, groups: str = "1") -> dict[str, Any]:
-    """The last design and its objective."""
-    own = {"groups": int(groups)}
-    problem = {
+KINDS = ("2", "3", "triangles", "thresholded")
+
+
+def small(kind: str, **own: Any) -> Problem:
+    """A short run of each kind."""
+    return {
         "2": lambda: stiff(2, 6, **own),
         "3": lambda: stiff(3, 5, **own),
         "triangles": lambda: cases(5, **own),
         "thresholded": lambda: box_of_values(iterations=4, **own),
     }[kind]()
-    (*_, last), rho = finished(problem, comm)
+
+
+def facts(comm: MPI.Comm, kind: str, groups: str = "1") -> dict[str, Any]:
+    """The last design and its objective."""
+    (*_, last), rho = finished(small(kind, groups=int(groups)), comm)
     return {"objective": last.objective, "rho": rho}
 
 

@@ -12,8 +12,8 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from helpers import assert_same, random_cells
-from two_scale_problems import cantilever, facts, two_cases
+from helpers import random_cells
+from two_scale_problems import cantilever, two_cases
 
 import morpho
 from morpho.errors import InputError, SolverError
@@ -24,7 +24,6 @@ from morpho.parts import Parts
 from morpho.results.history import read_history
 from morpho.solve import iterate
 
-SCRIPT = Path(__file__).parent / "two_scale_problems.py"
 RANKS = Path(__file__).parent / "dni_ranks.py"
 LINE = re.compile(r"of step (\d+)(?:, (\d+) late)?: error of the synthesiser ([\d.]+), of the secant ([\d.]+)(.*)")
 
@@ -216,15 +215,6 @@ def test_going_wrong_is_caught(how, monkeypatch, caplog):
     exact, steps = run(cantilever("exact", 2, 40)), run(cantilever("dni", 2, 40))
     assert "a correction instead" in caplog.text
     assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.03)
-
-
-@pytest.mark.parametrize("kind", ["3", "triangles"])
-def test_ranks(mpirun, kind):
-    alone = facts(MPI.COMM_SELF, "dni", kind)
-    for ranks in (2, 3):
-        found = json.loads(mpirun(ranks, SCRIPT, "dni", kind))
-        assert found["objective"] == pytest.approx(alone["objective"], rel=1e-3)
-        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05)
 
 
 def test_resumed_run_goes_the_same_way(tmp_path):

@@ -245,14 +245,6 @@ def test_communicator_of_a_group_is_freed(problem):
     assert comm == MPI.COMM_NULL
 
 
-@pytest.mark.parametrize("kind", ["2", "3", "triangles", "thresholded"])
-def test_ranks(mpirun, kind):
-    alone = facts(COMM, kind)
-    for ranks in (2, 3):
-        found = json.loads(mpirun(ranks, SCRIPT, kind))
-        assert_same(found, alone, rtol=1e-3)
-
-
 @pytest.mark.parametrize(("ranks", "groups", "kind"), [(2, 2, "2"), (3, 2, "triangles"), (2, 2, "thresholded")])
 def test_groups(mpirun, ranks, groups, kind):
     alone = facts(COMM, kind)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from mpi4py import MPI
 
 import numpy as np
 import pytest
-from architecture_problems import facts, given, on_triangles
-from helpers import assert_same, box, random_cells
+from architecture_problems import given, on_triangles
+from helpers import box, random_cells
 from two_scale_problems import cantilever
 
 import morpho
@@ -24,7 +23,6 @@ from morpho.gradients.patches import BlocksOfTwo, SingleCells
 from morpho.parts import Parts
 from morpho.solve import iterate
 
-SCRIPT = Path(__file__).parent / "architecture_problems.py"
 DEEP = ("residual", "conv")
 LONGER = ["optimizer.max_iterations=9"]
 PATCH = {"mlp": (), "residual": (), "conv": (2, 2)}
@@ -254,15 +252,6 @@ def test_plain_form(architecture):
 def test_residual_on_triangles():
     exact, own = run(on_triangles(40)), run(on_triangles(40, architecture="residual"))
     assert own[-1].objective == pytest.approx(exact[-1].objective, rel=0.03)
-
-
-@pytest.mark.parametrize(("architecture", "kind"), [("residual", "triangles"), ("conv", "3")])
-def test_ranks(mpirun, architecture, kind):
-    alone = facts(MPI.COMM_SELF, architecture, kind)
-    for ranks in (2, 3):
-        found = json.loads(mpirun(ranks, SCRIPT, architecture, kind))
-        assert found["objective"] == pytest.approx(alone["objective"], rel=1e-3)
-        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05)
 
 
 @pytest.mark.parametrize("options", [{"architecture": "residual"}, {"architecture": "conv"}, {"value_weight": 0.5}])

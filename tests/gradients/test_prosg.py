@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 
 from mpi4py import MPI
 
 import numpy as np
-import prosg_facts
 import pytest
 import torch
-from helpers import assert_same
 from two_scale_problems import cantilever, two_cases
 
 import morpho
@@ -24,7 +21,6 @@ from morpho.results.history import read_history
 from morpho.solve import iterate
 
 FORMS = ("analytic", "learned")
-SCRIPT = Path(__file__).parent / "prosg_facts.py"
 EXACT = 12  #: designs of a run that are learned from, one after the other
 
 
@@ -159,14 +155,6 @@ def test_learned_form_ends_near_the_exact_one(dim):
     exact, own = run(cantilever("exact", dim, 60)), run(cantilever("prosg", dim, 60, prosg={"form": "learned"}))
     assert own[-1].objective == pytest.approx(exact[-1].objective, rel=0.02)
     assert own[-1].linear_iterations < exact[-1].linear_iterations
-
-
-def test_ranks_of_the_learned_form(mpirun):
-    alone = prosg_facts.facts(MPI.COMM_SELF)
-    for ranks in (2, 3):
-        found = json.loads(mpirun(ranks, SCRIPT))
-        assert found["objective"] == pytest.approx(alone["objective"], rel=1e-3)
-        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05)
 
 
 def test_resumed_learned_form_goes_the_same_way(tmp_path):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 from mpi4py import MPI
 
 import numpy as np
 import pytest
-from helpers import assert_same, random_cells
-from two_scale_problems import NETWORKS, SOURCES, cantilever, facts, two_cases
+from helpers import random_cells
+from two_scale_problems import SOURCES, cantilever, two_cases
 
 import morpho
 from morpho.gradients import Tools, create
@@ -20,8 +18,6 @@ from morpho.gradients.onsg import Onsg
 from morpho.parts import Parts
 from morpho.results.history import read_history
 from morpho.solve import iterate
-
-SCRIPT = Path(__file__).parent / "two_scale_problems.py"
 
 
 def run(problem):
@@ -128,20 +124,6 @@ def test_plain_form_runs_and_is_told_apart():
     errors = [(s.advice.error, s.advice.rival_error) for s in steps if s.advice.error == s.advice.error]
     assert np.median([own for own, _ in errors]) > np.median([rival for _, rival in errors])
     assert any(s.advice.how == "fallback" for s in steps)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    # The algebraic multigrid of the assembled engine differs between rank counts, and so does one iteration of it.
-    [(name, "3") for name in SOURCES] + [(name, "triangles") for name in SOURCES if name != "inexact"],
-)
-def test_ranks(mpirun, name, kind):
-    alone = facts(MPI.COMM_SELF, name, kind)
-    for ranks in (2, 3):
-        found = json.loads(mpirun(ranks, SCRIPT, name, kind))
-        rtol = 1e-3 if name in NETWORKS else 1e-4
-        assert found["objective"] == pytest.approx(alone["objective"], rel=rtol)
-        assert_same({"rho": found["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if name in NETWORKS else 1e-3)
 
 
 @pytest.mark.parametrize(("name", "form"), [*((name, "anchored") for name in SOURCES), ("onsg", "plain")])

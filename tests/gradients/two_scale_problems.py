@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from mpi4py import MPI
 
-from helpers import box, by_key, main, make_problem, plane
+from helpers import box, by_key, make_problem, plane
 
 from morpho.interrupt import Interrupt
 from morpho.parts import Parts
@@ -15,8 +14,6 @@ from morpho.problem import Problem
 from morpho.solve import Step, design_loop
 
 SOURCES = ("inexact", "coarse", "secant", "rom", "onsg", "prosg", "sobolev", "bp_lambda")
-#: equal on any number of ranks to the accuracy of training in float32 only
-NETWORKS = ("onsg", "prosg", "sobolev", "bp_lambda")
 CELLS = {2: [48, 24], 3: [24, 12, 12]}
 
 
@@ -53,19 +50,8 @@ def two_cases(source: str, iterations: int = 12) -> Problem:
     )
 
 
-def facts(comm: MPI.Comm, source: str, kind: str) -> dict[str, Any]:
-    """The last design and how it came about."""
-    problem = two_cases(source) if kind == "triangles" else cantilever(source, int(kind))
-    (*_, last), rho = finished(problem, comm)
-    return {"objective": last.objective, "exact_solves": float(last.exact_solves), "rho": rho}
-
-
 def finished(problem: Problem, comm: MPI.Comm) -> tuple[list[Step], Any]:
     """All steps, and the last rho in key order; another mesh of the same problem may order its cells otherwise."""
     with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
         steps = list(design_loop(parts, parts.start(), interrupt))
         return steps, by_key(parts.mesh, steps[-1].rho)
-
-
-if __name__ == "__main__":
-    main(facts, *sys.argv[1:])
