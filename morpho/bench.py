@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from mpi4py import MPI
 
-from morpho.gradients.registry import uses_blocks
+import numpy as np
+
+from morpho.comparison import BASELINES, compared
+from morpho.gradients import registry
 from morpho.interfaces import Status
+from morpho.judge import Floats, judge
+from morpho.problem.base import value_at
 from morpho.problem.spec import Problem
 from morpho.record import check_folder, holding
 from morpho.results import run_folder
@@ -26,6 +32,7 @@ from morpho.solve import Step, solve
 log = logging.getLogger("morpho")
 
 PERTURBATION = 0.5  #: relative change of the initial density of each cell, in all runs but the first
+JUDGED = 10  #: designs of a run that are kept and solved exactly afterwards, at most; the last one is among them
 Record = dict[str, Any]
 
 
@@ -34,9 +41,11 @@ def bench(
 ) -> Record:
     """Solve with every source, from the problem's own start and from perturbed ones; write bench.json (collective).
 
+    `exact` stands for three rows, with linear solves to 1e-5, 1e-2 and 1e-1; there may be others, `exact RTOL`.
     All runs have the iteration limit and stopping rule of the problem, and write no run folder. Beforehand a few
     iterations are done with `exact` and, where there are blocks, with `secant`, so that no source pays for loading the
-    compiled kernels of the state equation; what it alone imports (torch) it does pay for. An interrupt ends all of it;
+    compiled kernels of the state equation; what it alone imports (torch) it does pay for. After each run some of its
+    designs, and the last one in 0 and 1, are solved exactly, off the clock. An interrupt ends all of it;
     what there is by then is written. A folder that holds a benchmark is refused, but with `overwrite`.
     """
     folder = check_folder(comm, output, overwrite, bench=True)
@@ -46,24 +55,44 @@ def bench(
 
 def _bench(problem: Problem, sources: Sequence[str], repeat: int, output: Path, comm: MPI.Comm) -> Record:
     """Every run, and the files; the folder is this process's (collective)."""
-    runs: dict[str, list[Record]] = {name: [] for name in sources}
-    interrupted = not _fill(runs, problem, sources, repeat, comm)
-    entries = [_entry(name, runs[name], runs.get("exact", [])) for name in sources if runs[name]]
+    runs: dict[str, list[Record]] = {name: [] for name in rows(sources)}
+    interrupted = not _fill(runs, problem, repeat, comm)
     record: Record = {"problem": problem.name, "ranks": comm.size, "repeat": repeat, "interrupted": interrupted}
-    record["sources"] = entries
-    if entries:
+    record |= compared(runs)
+    if record["sources"]:
         write_on_root(comm, output, lambda: _write(output, record))
         log.info(table(record))
     return record
 
 
-def _fill(runs: dict[str, list[Record]], problem: Problem, sources: Sequence[str], repeat: int, comm: MPI.Comm) -> bool:
-    """Rehearse, then append every run to those of its source; False if interrupted (collective)."""
-    for source in _rehearsed(problem, sources):
+def rows(sources: Sequence[str]) -> list[str]:
+    """What is run: sources as they are, and the baselines for `exact`, each once (local)."""
+    named = [row for name in sources for row in (BASELINES if name == "exact" else (name,))]
+    return list(dict.fromkeys(named))
+
+
+def source_of(row: str) -> str:
+    """The gradient source of a row (local)."""
+    return row.split()[0] if row.split() else row
+
+
+def complaints(sources: Sequence[str]) -> list[str]:
+    """What is wrong with the names of rows (local)."""
+    said = [text for name in sources for text in registry.complaints(source_of(name))]
+    return said + [
+        f"gradient.source: {name!r} is no row; give a source, or `exact` with a tolerance below 1, as exact 1e-2"
+        for name in sources
+        if not said and " " in name and not re.fullmatch(r"exact (0?\.\d+|\d+(\.\d+)?e-\d+)", name)
+    ]
+
+
+def _fill(runs: dict[str, list[Record]], problem: Problem, repeat: int, comm: MPI.Comm) -> bool:
+    """Rehearse, then append every run to those of its row; False if interrupted (collective)."""
+    for source in _rehearsed(problem, [source_of(row) for row in runs]):
         with _quiet():
             if solve(_variant(problem, source, 0, limit=5), comm=comm).status is Status.INTERRUPTED:
                 return False
-    for start, name in product(range(repeat), sources):
+    for start, name in product(range(repeat), runs):
         with _quiet():
             run = _run(_variant(problem, name, start), comm)
         runs[name].append(run)
@@ -77,7 +106,7 @@ def _rehearsed(problem: Problem, sources: Sequence[str]) -> Sequence[str]:
     """The sources whose kernels the others use, too (local)."""
     if problem.objective.kind == "black_box":
         return sources[:1]
-    return ("exact", "secant") if any(uses_blocks(name) for name in sources) else ("exact",)
+    return ("exact", "secant") if any(registry.uses_blocks(name) for name in sources) else ("exact",)
 
 
 @contextmanager
@@ -91,10 +120,12 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _variant(problem: Problem, source: str, start: int, limit: int | None = None) -> Problem:
+def _variant(problem: Problem, row: str, start: int, limit: int | None = None) -> Problem:
     """The problem with a source, a start, and perhaps another iteration limit (local)."""
     values = problem.model_dump()
-    values["gradient"]["source"] = source
+    values["gradient"]["source"], _, rtol = row.partition(" ")
+    if rtol:
+        values["solver"]["rtol"] = float(rtol)
     if start:
         values["design"] |= {"perturbation": PERTURBATION, "seed": start}
     if limit:
@@ -103,9 +134,11 @@ def _variant(problem: Problem, source: str, start: int, limit: int | None = None
 
 
 def _run(problem: Problem, comm: MPI.Comm) -> Record:
-    """One run: the figures of result.json, and every iteration (collective)."""
+    """One run: the figures of result.json, every iteration, and what its designs are worth (collective)."""
     steps: list[Record] = []
+    kept: list[tuple[int, Floats]] = []
     elapsed = 0.0
+    first, stride = _judged(problem)
 
     def note(step: Step) -> None:
         nonlocal elapsed
@@ -121,39 +154,34 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
                 "secant_error": step.advice.rival_error,
             }
         )
+        if step.status is not None or (step.iteration >= first and (step.iteration - first) % stride == 0):
+            kept.append((step.iteration, step.rho.astype(np.float32)))
 
     result = solve(problem, comm=comm, on_step=note)
-    run: Record = _plain(result.to_dict() | {"steps": steps})
+    record: Record = result.to_dict() | {"steps": steps, "judged": [], "thresholded": None, "pieces": None}
+    if result.status.exit_code == 0 and _can_judge(problem):
+        worths, black_and_white = judge(problem, comm, [rho for _, rho in kept])
+        record |= {"thresholded": black_and_white.compliance, "pieces": black_and_white.pieces}
+        for (iteration, _), worth in zip(kept, worths, strict=True):
+            seconds = result.setup_seconds + steps[iteration - 1]["seconds"]
+            record["judged"].append({"iteration": iteration, "seconds": seconds} | asdict(worth))
+    run: Record = _plain(record)
     return run
 
 
-def _entry(name: str, runs: list[Record], exact: list[Record]) -> Record:
-    """What bench.json says of a source: the median run, how far the others are from it, and against exact (local).
-
-    Runs that did not end well count only where there is no other; against exact they never do.
-    """
-    counted = [run for run in runs if ended_well(run)] or runs
-    middle = sorted(counted, key=lambda run: run["wall_seconds"])[(len(counted) - 1) // 2]
-    spread = {key: _spread([run[key] for run in counted]) for key in ("objective", "wall_seconds")}
-    return {"source": name} | middle | _against(runs, exact) | {"spread": spread, "runs": runs}
+def _judged(problem: Problem) -> tuple[int, int]:
+    """The first iteration whose design is judged, where every continuation is at its end, and how many to the next."""
+    projection, last = problem.design.projection, problem.optimizer.max_iterations
+    schedules = [problem.material.penalty] + ([projection.beta] if projection else [])
+    ends = (i for i in range(1, last) if all(value_at(s, i) == value_at(s, last) for s in schedules))
+    first = next(ends, last)
+    return first, max(1, -(-(last - first + 1) // JUDGED))
 
 
-def _spread(values: list[float | None]) -> list[float | None]:
-    """Smallest, median and largest of what is known (local)."""
-    known = [value for value in values if value is not None]
-    return [min(known), median(known), max(known)] if known else [None] * 3
-
-
-def _against(runs: list[Record], exact: list[Record]) -> Record:
-    """Speed-up and relative difference of the objective, over the starts from which both ended well (local)."""
-    both = [pair for pair in zip(runs, exact, strict=False) if all(ended_well(run) for run in pair)]
-    if not both:
-        return {"speedup": None, "difference": None}
-    seconds, objective = (
-        [median(run[key] for run in part) for part in zip(*both, strict=True)] for key in ("wall_seconds", "objective")
-    )
-    difference = objective[0] / objective[1] - 1 if objective[1] else None
-    return {"speedup": seconds[1] / seconds[0], "difference": difference}
+def _can_judge(problem: Problem) -> bool:
+    """Whether every rank holds designs, of a problem with a compliance (local)."""
+    solvers = problem.gradient.dni.solver_ranks if problem.gradient.source == "dni" else 0
+    return problem.objective.kind != "black_box" and not solvers
 
 
 def _write(output: Path, record: Record) -> None:

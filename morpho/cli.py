@@ -111,7 +111,10 @@ def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None
 def bench(
     context: typer.Context,
     file: ProblemFile,
-    sources: Annotated[str, typer.Option(help="gradient sources, a comma between them, or all")] = "exact,inexact,onsg",
+    sources: Annotated[
+        str,
+        typer.Option(help="gradient sources, a comma between them, or all; exact stands for 1e-5, 1e-2 and 1e-1"),
+    ] = "exact,inexact,secant,onsg",
     repeat: Annotated[int, typer.Option(min=1, help="starts: the problem's own, then perturbed ones")] = 1,
     output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
     overrides: Overrides = None,
@@ -126,7 +129,7 @@ def bench(
     from morpho.interfaces import Status
 
     names = list(registry.BUILT_IN) if sources == "all" else [name.strip() for name in sources.split(",")]
-    if said := [text for name in names for text in registry.complaints(name)]:
+    if said := bench.complaints(names):
         raise InputError([text.replace("gradient.source", "--sources") for text in said])
     folder = output or Path("runs") / f"{problem.name}_bench"
     record = bench.bench(problem, names, repeat, folder, comm, overwrite)

@@ -20,6 +20,7 @@ from morpho.fem.material import make_material
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
+from morpho.gradients.measure import Measure
 from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.mesh.fingerprint import fingerprint
@@ -29,6 +30,8 @@ from morpho.problem.base import is_settled, value_at
 from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
 from morpho.responses import Responses
+
+LIMITED_LAST = 10  #: exact gradients at the end where the compliance has a limit: an estimated one is soon beyond it
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Restart:
     exact_solves: int = 0
     linear_iterations: int = 0
     anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
+    anchor_is_feasible: bool = True  #: whether the design there keeps the constraints
 
 
 class Parts:
@@ -97,9 +101,18 @@ class Parts:
         if registry.uses_blocks(name):
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
-        guard = problem.objective.kind == "compliance"
-        projected = problem.design.projection is not None
-        return Supervisor(self.physics, source, spec, problem.optimizer, rival, two_scale, guard, projected)
+        limited = any(constraint.kind == "compliance" for constraint in problem.constraints)
+        return Supervisor(
+            self.physics,
+            source,
+            spec,
+            problem.optimizer,
+            rival,
+            two_scale,
+            measure=Measure.of(problem),
+            paced=problem.design.projection is not None or problem.objective.kind == "volume",
+            last=LIMITED_LAST if limited else 1,
+        )
 
     def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
         """The same state equation on other ranks; its penalty follows (collective).

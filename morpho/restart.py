@@ -36,6 +36,7 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
         "iteration": restart.iteration,
         "optimizer": scalars,
         "anchor": anchor,
+        "anchor_is_feasible": restart.anchor_is_feasible,
         "task": _task(problem),
         "mesh": parts.fingerprint,
         "cases": list(parts.physics.cases),
@@ -118,6 +119,7 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta, with_source: b
         exact_solves=meta["exact_solves"],
         linear_iterations=meta["linear_iterations"],
         anchor=None if anchor is None else _unpacked("anchor_", parts, arrays, anchor),
+        anchor_is_feasible=meta.get("anchor_is_feasible", True),
     )
     for i in range(len(parts.physics.cases)):
         if arrays[f"u_{i}"].shape == parts.physics.displacement(i).shape:  # else of the other engine: from zero

@@ -16,7 +16,7 @@ import numpy as np
 from morpho.decoupled import opened, shared
 from morpho.errors import NotFiniteError, OwnCodeError, SolverError, StorageError
 from morpho.gradients import registry
-from morpho.gradients.exact import Exact
+from morpho.gradients.physics import from_state
 from morpho.gradients.sharing import give_network
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Status
@@ -27,7 +27,9 @@ from morpho.parts import Parts, Restart
 from morpho.problem.spec import Problem
 from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result, make_result
-from morpho.stopping import has_converged, without_drift
+from morpho.stopping import FEASIBLE, has_converged, without_drift
+
+TIGHT = 1e-5  #: relative residual of the solve for the values of the returned design, where solver.rtol is larger
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,15 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         design = parts.design.at(iteration)
         x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
         rho, pullback = design.apply(x)
-        advice = parts.supervisor.advise(iteration, rho, stage_is_new, parts.problem.move_limit(iteration))
+        is_last = iteration == rule.max_iterations
+        advice = parts.supervisor.advise(
+            iteration,
+            rho,
+            parts.problem.move_limit(iteration),
+            stage_is_new,
+            stage_ends=not is_last and parts.parameters(iteration) != parts.parameters(iteration + 1),
+            may_go_back=not is_last or restart.anchor_is_feasible,
+        )
         state = restart.state
         if advice.rollback:
             assert restart.anchor is not None
@@ -162,6 +172,8 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
         change = largest_change(parts.comm, x_next, x)
         worst = float(np.max(evaluation.constraints))
+        if restart.anchor is not None and restart.anchor[0] is x:
+            restart = replace(restart, anchor_is_feasible=worst <= FEASIBLE)
         earlier = () if stage_is_new else without_drift(restart.objectives, max(advice.since, 1), advice.drift)
         restart = Restart(
             iteration=iteration,
@@ -171,6 +183,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             exact_solves=restart.exact_solves + (gradient.kind == "exact") + advice.extra_solves,
             linear_iterations=restart.linear_iterations + gradient.linear_iterations,
             anchor=restart.anchor,
+            anchor_is_feasible=restart.anchor_is_feasible,
         )
         status = None
         if interrupt.requested():
@@ -239,13 +252,15 @@ def _run(
 
 
 def _certify(parts: Parts, step: Step) -> Step:
-    """The step with its objective by an exact solve, whatever source gave the gradient (collective).
+    """The step with its objective by a tight solve, whatever source gave the gradient (collective).
 
     The objective of a black box is its value at the design as it is.
     """
-    if step.gradient.kind == "exact" or parts.problem.objective.kind == "black_box":
+    if parts.problem.objective.kind == "black_box":
         return step
-    exact = Exact(parts.physics).estimate(step.rho)
+    if step.gradient.kind == "exact" and parts.problem.solver.rtol <= TIGHT:
+        return step
+    exact = from_state(parts.physics, parts.physics.solve(step.rho, min(parts.problem.solver.rtol, TIGHT)))
     evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)
     restart = replace(
         step.restart,

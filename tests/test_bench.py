@@ -10,7 +10,8 @@ import pytest
 from running import run, settings, write_mbb
 
 import morpho
-from morpho.bench import _entry, bench
+from morpho.bench import bench, complaints, rows
+from morpho.comparison import compared
 from morpho.results.bench import table
 
 LIMIT = ["optimizer.max_iterations=12", "optimizer.tolerance=0", "optimizer.objective_tolerance=0"]
@@ -53,12 +54,21 @@ def test_command_line(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert (record["problem"], record["ranks"]) == ("mbb", 2)
-    exact, secant = record["sources"]
-    assert (exact["source"], secant["source"]) == ("exact", "secant")
+    exact, _, _, secant = record["sources"]
+    names = [entry["source"] for entry in record["sources"]]
+    assert names == ["exact 1e-5", "exact 1e-2", "exact 1e-1", "secant"]
+    assert record["loose"] in names[:3]
     assert exact["speedup"] == pytest.approx(1)
+    for entry in record["sources"]:
+        last = entry["judged"][-1]
+        assert last["iteration"] == 12 and last["feasible"]
+        assert last["objective"] == pytest.approx(entry["objective"], rel=1e-4)
+        assert entry["pieces"] >= 1 and entry["thresholded"] > 0
+        assert [at["seconds"] for at in entry["judged"]] == sorted(at["seconds"] for at in entry["judged"])
+    assert exact["seconds_to_quality"] <= exact["judged"][-1]["seconds"]
     assert exact["iterations"] == secant["iterations"] == 12
     assert secant["objective"] == pytest.approx(exact["objective"], rel=0.05)
-    assert secant["linear_iterations"] < exact["linear_iterations"]
+    assert secant["exact_solves"] < exact["exact_solves"]
     for key in (
         "status",
         "volume",
@@ -93,31 +103,31 @@ def bench_of(tmp_path: Path, sources: str, repeat: int = 1, exact: str = "") -> 
 def test_failed_runs_have_no_speedup(tmp_path: Path) -> None:
     status, record, lines = bench_of(tmp_path, "exact,at_once,later,secant")
     assert status == 0
-    assert list(lines) == ["exact", "at_once (solver_failed)", "later (solver_failed)", "secant"]
-    exact, at_once, later, secant = record["sources"]
+    assert list(lines)[3:] == ["at_once (solver_failed)", "later (solver_failed)", "secant"]
+    exact, at_once, later, secant = (record["sources"][i] for i in (0, 3, 4, 5))
     for entry in (at_once, later):
         assert (entry["status"], entry["speedup"], entry["difference"]) == ("solver_failed", None, None)
     assert (at_once["objective"], at_once["spread"]["objective"]) == (None, [None] * 3)
     assert later["iterations"] == 3 and later["objective"] > exact["objective"]
     assert secant["speedup"] == pytest.approx(exact["wall_seconds"] / secant["wall_seconds"])
     assert secant["difference"] == pytest.approx(secant["objective"] / exact["objective"] - 1)
-    cells = [[cell.strip() for cell in lines[name].split("|")] for name in lines]
+    cells = [[cell.strip() for cell in lines[name].split("|")] for name in list(lines)[2:]]
     assert [row[2] == "" for row in cells] == [False, True, False, False]
-    assert [row[3] == "" for row in cells] == [row[5] == "" for row in cells] == [False, True, True, False]
+    assert [row[3] == "" for row in cells] == [row[7] == "" for row in cells] == [False, True, True, False]
 
 
 def test_nothing_is_compared_with_a_baseline_that_failed(tmp_path: Path) -> None:
     status, record, lines = bench_of(tmp_path, "exact,secant", exact="12, fail")
     assert status == 0
-    assert list(lines) == ["exact (solver_failed)", "secant"]
-    assert [entry["speedup"] for entry in record["sources"]] == [None, None]
-    assert [entry["difference"] for entry in record["sources"]] == [None, None]
+    assert next(iter(lines)) == "exact 1e-5 (solver_failed)" and record["loose"] is None
+    assert {entry["speedup"] for entry in record["sources"]} == {None}
+    assert {entry["difference"] for entry in record["sources"]} == {None}
 
 
 def test_interrupt_ends_the_bench(tmp_path: Path) -> None:
-    status, record, lines = bench_of(tmp_path, "exact,stopped,secant", repeat=2)
+    status, record, lines = bench_of(tmp_path, "exact 1e-5,stopped,secant", repeat=2)
     assert (status, record["interrupted"]) == (130, True)
-    assert list(lines) == ["exact", "stopped (interrupted)"]
+    assert list(lines)[-1] == "stopped (interrupted)" and len(lines) == 2
     exact, stopped = record["sources"]
     assert exact["speedup"] == pytest.approx(1)
     assert (stopped["iterations"], stopped["speedup"]) == (4, None)
@@ -127,19 +137,50 @@ def test_interrupt_before_the_first_run_leaves_nothing(tmp_path: Path) -> None:
     assert bench_of(tmp_path, "exact,secant", exact="4, stop") == (130, {}, {})
 
 
-def test_starts_that_failed_do_not_count() -> None:
-    def ran(status: str, seconds: float, objective: float | None) -> dict:
-        figures = {"linear_iterations": 1, "exact_solves": 1, "steps": []}
-        return figures | {"status": status, "wall_seconds": seconds, "objective": objective}
+def ran(status: str, seconds: float, objective: float | None, *judged: tuple[float, float]) -> dict:
+    figures = {
+        "linear_iterations": 1,
+        "exact_solves": 1,
+        "steps": [],
+        "feasible": True,
+        "thresholded": 1.0,
+        "pieces": 1,
+    }
+    figures |= {"status": status, "wall_seconds": seconds, "objective": objective}
+    return figures | {"judged": [{"seconds": s, "objective": o, "feasible": True} for s, o in judged]}
 
+
+def test_starts_that_failed_do_not_count() -> None:
     exact = [ran("converged", 8.0, 2.0), ran("converged", 12.0, 4.0), ran("not_finite", 1.0, None)]
     own = [ran("iteration_limit", 2.0, 3.0), ran("solver_failed", 1.0, 9.0), ran("converged", 7.0, 7.0)]
-    entries = [_entry(name, runs, exact) for name, runs in (("exact", exact), ("own", own))]
+    found = compared({"exact 1e-5": exact, "own": own})
+    entries = found["sources"]
     assert [(entry["speedup"], entry["difference"]) for entry in entries] == [(1, 0), (4, 0.5)]
-    assert entries[1]["spread"] == {"objective": [3, 5, 7], "wall_seconds": [2, 4.5, 7]}
-    text = table({"problem": "beam", "ranks": 1, "repeat": 3, "interrupted": False, "sources": entries})
-    assert "| exact (not_finite 1 of 3) | 3 (2 to 4) | +0.00% | 10.00 (8.00 to 12.00) | 1.00 |" in text
-    assert "| own (solver_failed 1 of 3) | 5 (3 to 7) | +50.00% | 4.50 (2.00 to 7.00) | 4.00 |" in text
+    assert entries[1]["spread"]["objective"] == [3, 5, 7] and entries[1]["spread"]["wall_seconds"] == [2, 4.5, 7]
+    text = table({"problem": "beam", "ranks": 1, "repeat": 3, "interrupted": False, **found})
+    assert "| exact 1e-5 * (not_finite 1 of 3) | 3 (2 to 4) | +0.00% | 1 | 1 | 10.00 (8.00 to 12.00) | 1.00 |" in text
+    assert "| own (solver_failed 1 of 3) | 5 (3 to 7) | +50.00% | 1 | 1 | 4.50 (2.00 to 7.00) | 4.00 |" in text
+
+
+def test_the_loose_exact_run_is_the_cheapest_that_is_as_good() -> None:
+    runs = {
+        "exact 1e-5": [ran("converged", 10.0, 100.0, (2.0, 200.0), (9.0, 100.0))],
+        "exact 1e-2": [ran("converged", 5.0, 100.4, (2.0, 100.8), (5.0, 100.4))],
+        "exact 1e-1": [ran("converged", 2.0, 101.0, (1.0, 102.0), (2.0, 101.0))],
+        "own": [ran("converged", 4.0, 99.0, (1.0, 101.0), (1.5, 100.9), (4.0, 99.0))],
+    }
+    found = compared(runs)
+    assert found["loose"] == "exact 1e-2"
+    assert [entry["seconds_to_quality"] for entry in found["sources"]] == [9.0, 2.0, None, 1.5]
+    assert [entry["speedup_loose"] for entry in found["sources"]] == [0.5, 1.0, 2.5, 1.25]
+
+
+def test_rows() -> None:
+    assert rows(["exact", "secant", "exact 1e-2"]) == ["exact 1e-5", "exact 1e-2", "exact 1e-1", "secant"]
+    assert complaints(["exact 1e-3", "exact 0.05", "onsg"]) == []
+    for wrong in ("exact 2", "exact x", "secant 1e-2", "exact 1e-2 1e-3"):
+        assert f"{wrong!r} is no row" in complaints([wrong])[0]
+    assert "did you mean 'secant'?" in complaints(["secnat"])[0]
 
 
 def test_unknown_source(tmp_path: Path) -> None:
@@ -150,7 +191,7 @@ def test_unknown_source(tmp_path: Path) -> None:
 
 def test_starts_are_perturbed(tmp_path: Path) -> None:
     problem = morpho.load_problem(write_mbb(tmp_path), LIMIT)
-    record = bench(problem, ["exact"], 3, tmp_path / "b", MPI.COMM_SELF)
+    record = bench(problem, ["exact 1e-5"], 3, tmp_path / "b", MPI.COMM_SELF)
     objectives = [run["objective"] for run in record["sources"][0]["runs"]]
     assert len(set(objectives)) == 3
     assert record["sources"][0]["spread"]["objective"] == [min(objectives), sorted(objectives)[1], max(objectives)]

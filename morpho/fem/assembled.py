@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 
@@ -20,7 +21,7 @@ from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
 from morpho.fem.material import Material, lame, make_material
 from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, is_rigid_motion, judge, pins
 from morpho.fem.reduced import best_combination
-from morpho.fem.state import State, check_sign
+from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.supports import boundary_conditions
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
@@ -30,6 +31,8 @@ from morpho.mesh.select import ambiguous
 from morpho.parallel import any_rank, global_dot
 from morpho.problem.check import regions
 from morpho.problem.spec import Problem
+
+NEVER, FEW = 1e-14, 2
 
 
 class Elasticity:
@@ -106,17 +109,24 @@ class Elasticity:
         bodies, found = self._mechanisms(solid)
         return in_void(self.mesh, bodies, found, self._forces(bodies))
 
+    def pieces(self, solid: Flags) -> int:
+        """Number of bodies that solid cells (n,) make (collective)."""
+        return self._bodies(solid).count
+
     def _mechanisms(self, included: Flags | None) -> tuple[Bodies, list[Mechanism]]:
         """Bodies that the included cells make, and the motions they are free to make (collective)."""
         nodes, x = self.V.dofmap.index_map, self.V.tabulate_dof_coordinates()
-        cells: Labels = self.V.dofmap.list[: self.mesh.n].astype(np.int64)
-        bodies = find_bodies(self.mesh, cells, nodes, x, included)
+        bodies = self._bodies(included)
         held = self._held_components[: nodes.size_local]
         at = np.flatnonzero(held.any(axis=1))
         supports = Points(x[at], bodies.of_node[at], held[at].astype(float))
         weighs = any(density.any() for density in self.weight_density)
         found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, self._forces(bodies), weighs)
         return bodies, found
+
+    def _bodies(self, included: Flags | None) -> Bodies:
+        cells: Labels = self.V.dofmap.list[: self.mesh.n].astype(np.int64)
+        return find_bodies(self.mesh, cells, self.V.dofmap.index_map, self.V.tabulate_dof_coordinates(), included)
 
     def _forces(self, bodies: Bodies) -> list[Points]:
         """Nodes with a force on a component that is not held, for each load case (local)."""
@@ -248,7 +258,7 @@ class Elasticity:
             derivative[i] = 2 * weight_work - slope * energy[i]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
-        if converged and not self.moving:
+        if converged and not self.moving and self._settings.rtol <= LOOSE:
             check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
@@ -274,10 +284,30 @@ class Elasticity:
         x = PETSc.Vec().createWithArray(self.u[i].x.array[: self.owned], comm=self.comm)
         try:
             found = self._solver.solve(self._b, x, rtol, at_most)
+            loose = (rtol or self._settings.rtol) > LOOSE and at_most is None
+            if loose and self._solver.warm_start and not self.moving:
+                found = self._settled(x, found)
         finally:
             x.destroy()
         self.u[i].x.scatter_forward()
         return found
+
+    def _settled(self, x: PETSc.Vec, found: tuple[int, bool]) -> tuple[int, bool]:
+        """Go on with a loose solve until a few more iterations add next to nothing to the compliance (collective)."""
+        assert self._solver is not None
+        image, (iterations, tight) = self._b.duplicate(), found
+        value, before = self._value(x, image), -math.inf
+        while abs(value - before) > DOUBTED * abs(value) and iterations < self._settings.max_iterations:
+            taken, now_tight = self._solver.solve(self._b, x, rtol=NEVER, at_most=FEW)
+            iterations, tight = iterations + taken, tight or now_tight
+            value, before = self._value(x, image), value
+        image.destroy()
+        return iterations, tight
+
+    def _value(self, x: PETSc.Vec, image: PETSc.Vec) -> float:
+        """2 b.x - x.Kx (collective)."""
+        self._A.mult(x, image)
+        return float(2 * self._b.dot(x) - image.dot(x))
 
     def cell_work(self, i: int, u: Array) -> tuple[Array, Array]:
         """Per cell, for a displacement: integral of eps:C0:eps, and work of the weight density of case i (local)."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from morpho.errors import SolverError
 from morpho.interfaces import Array
 
+LOOSE = 1e-3  #: relative residual above which a solve is loose: it says little of parts that have lost their stiffness
+DOUBTED = 0.02  #: share of the compliance that the last iterations of a loose solve may have added to it
+
 
 @dataclass(frozen=True)
 class State:

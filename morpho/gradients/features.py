@@ -56,7 +56,8 @@ def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     mean = pairs.mean(cells[0, 0])
     smooth = pairs.smooth_blocks(mean)
     blocks[:, 0], blocks[:, 2], blocks[:, 3] = smooth, mean, pairs.smooth_blocks(smooth)
-    stiffness = pairs.mean(cells[0, 0] * cells[0, 0] * cells[0, 0])
+    material = two_scale.physics.material
+    stiffness = pairs.mean(material.stiffness(rho) / material.stiffness(np.ones(1)))
     blocks[:, 4] = np.log(stiffness + SOFT)
     blocks[:, 5] = np.log(pairs.smooth_blocks(stiffness) + SOFT)
     for i in range(k):

@@ -11,7 +11,9 @@ import numpy as np
 
 from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
+from morpho.gradients.inexact import Inexact
 from morpho.gradients.kernels import distance, signs
+from morpho.gradients.measure import Measure
 from morpho.gradients.physics import Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
@@ -20,15 +22,18 @@ from morpho.problem.spec import OptimizerSpec
 
 log = logging.getLogger("morpho")
 
-How = Literal["exact", "correction", "estimate", "fallback", "secant", "jump"]
+How = Literal["exact", "correction", "estimate", "fallback", "secant", "inexact", "jump"]
 StandsIn = Literal["", "fallback", "secant"]
 
 GOOD, BAD = 0.15, 0.30  #: errors below and above which the gap between corrections grows and shrinks
 GROW, SHRINK = 1.6, 0.5
 MOVED = 0.6  #: change of the design since the last correction, relative to its volume, that asks for a new one
-JUMP = 2.5  #: ratio of two successive objectives that asks for a correction
+JUMP = 2.5  #: ratio of two successive objectives that asks for a correction; that of exact ones is taken back
 FLIP = 0.2  #: relative rise of the exact objective in one step that is no progress but cells that flip
 WRONG = 1e-3  #: share of a compliance gradient that may have the wrong sign
+USELESS = 1.0  #: error of a source that says nothing of the gradient
+FAILURES = 3  #: times that steps were taken back, or a whole gap was useless, after which estimates are given up
+AHEAD = 10  #: iterations before the end at which a correction leaves time to take steps back
 
 OWN = Card("a user's own source", "", ("density",), ("whatever it does",), "whatever it learns")
 
@@ -55,11 +60,14 @@ class Schedule:
 
     gap: float = 1.0  #: iterations that may pass between corrections
     since: int = 0
-    objective: float = math.nan  #: at the last correction
+    measure: float = math.nan  #: of the last correction, what may not rise
     estimate: float = math.nan  #: objective of the last iteration
     stands_in: StandsIn = ""  #: whether the secant does, because the source lost to it, or because it is good enough
     move_scale: float = 1.0  #: of the move limit, after steps had to be taken back
     confirm: bool = False  #: the next gradient has to be exact
+    best: float = math.inf  #: smallest measure in this stage
+    failures: int = 0
+    gave_up: bool = False  #: whether the rest of the run is inexact
 
 
 @runtime_checkable
@@ -78,7 +86,8 @@ class Supervisor:
     A correction is an exact gradient to a loose tolerance. The source's error there is logged before it learns from
     it. The gap to the next correction follows that error, how far the design moved, and jumps of the estimated
     objective or of the continuation. `rival` is the secant: it stands in while the source loses to it, and while it is
-    good enough itself, which saves the network's time.
+    good enough itself, which saves the network's time. A source that fails again and again is given up for inexact
+    solves.
     """
 
     def __init__(
@@ -89,51 +98,73 @@ class Supervisor:
         optimizer: OptimizerSpec,
         rival: GradientSource | None = None,
         two_scale: TwoScale | None = None,
-        guard: bool = True,
-        projected: bool = False,
+        measure: Measure | None = None,
+        paced: bool = False,
+        last: int = 1,
     ) -> None:
         """Supervise a source.
 
         Args:
             rival: the secant, for sources that it can stand in for.
             two_scale: for sources with blocks; gives fine solves a better start.
-            guard: whether a rising objective is taken back.
-            projected: whether cells may flip to and fro, as under a steep projection; steps are shortened then.
+            measure: what may not rise; steps that let it rise are taken back.
+            paced: whether single steps of an exact source may go wrong; they are shortened then.
+            last: iterations at the end with an exact gradient, where the problem file does not say.
         """
         self.physics, self.source, self.rival, self.two_scale = physics, source, rival, two_scale
-        self.spec, self.optimizer, self.guard, self.projected = spec, optimizer, guard, projected
+        self.spec, self.optimizer, self.measure, self.paced = spec, optimizer, measure, paced
         self._may_be_positive = bool(np.any(getattr(physics, "weight_density", 0.0)))
         self.card: Card = getattr(source, "card", OWN)
         #: whether there is anything to decide; a user's own source may say that it decides itself
         self.supervises: bool = not isinstance(source, Exact) and getattr(source, "supervised", True)
         self.warm_up = spec.warm_up or self.card.warm_up
-        self.schedule = Schedule()
+        self.last = spec.last if spec.last is not None else last
+        self.schedule = Schedule(gap=float(spec.every or 1))
+        self._inexact = Inexact(physics)
         self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
         self._anchor: Array | None = None  #: rho of the last correction
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
     def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
         """The design (n,) to take the next gradient at: x, or one that the source jumps to from there (collective)."""
-        if self.guard and isinstance(self.source, Leaper):
+        if self.measure is not None and isinstance(self.source, Leaper):
             return self.source.leap(iteration, x, design, stage_is_new)
         return x
 
-    def advise(self, iteration: int, rho: Array, stage_is_new: bool, move_limit: float) -> Advice:
-        """The gradient to use at rho (n,), and how far to go with it, up to the usual move limit (collective)."""
+    def advise(
+        self,
+        iteration: int,
+        rho: Array,
+        move_limit: float,
+        stage_is_new: bool = False,
+        stage_ends: bool = False,
+        may_go_back: bool = True,
+    ) -> Advice:
+        """The gradient to use at rho (n,), and how far to go with it, up to the usual move limit (collective).
+
+        Args:
+            stage_is_new: whether a continuation parameter changed.
+            stage_ends: whether one changes with the next iteration.
+            may_go_back: whether the design that steps would be taken back to can be returned.
+        """
         plan, self._move_limit = self.schedule, move_limit
         plan.since += 1
         if stage_is_new:
-            self._exact = None  # the objective is another one now
+            self._exact, plan.best = None, math.inf  # the objective is another one now
         if not self.supervises:
             own = self.source.estimate(rho)
             how: How = "exact" if own.kind == "exact" else "estimate"
             if isinstance(self.source, Leaper):
                 how = "jump" if self.source.landed else how
                 return replace(self._advice(own, how), extra_solves=int(self.source.in_vain is not None))
-            if how == "exact" and self.guard and self.projected:
-                self._pace(iteration, own.objective, stage_is_new)
+            if how == "exact":
+                self._pace(iteration, own, stage_is_new)
             return self._advice(own, how)
-        reason = self._reason(iteration, rho, stage_is_new)
+        reason = self._reason(iteration, rho, stage_is_new, stage_ends)
+        if not reason and plan.gave_up:
+            inexact = self._inexact.estimate(rho)
+            self._pace(iteration, inexact, stage_is_new)
+            return self._advice(inexact, "inexact")
         if not reason:
             stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
             estimate = (self.rival if self.rival is not None and stands_in else self.source).estimate(rho)
@@ -144,18 +175,22 @@ class Supervisor:
             reason = self._objection(estimate)
             if not reason:
                 plan.estimate = estimate.objective
+                if not self.card.corrected:
+                    self._pace(iteration, estimate, stage_is_new)
                 return self._advice(estimate, stands_in or "estimate")
             log.warning(f"it {iteration}: {reason}; a correction instead")
-        return self._correct(iteration, rho)
+        return self._correct(iteration, rho, may_go_back)
 
-    def _pace(self, iteration: int, objective: float, stage_is_new: bool) -> None:
+    def _pace(self, iteration: int, gradient: Gradient, stage_is_new: bool) -> None:
         """Shorter steps once a step has made the design much worse, longer ones again as long as none does (local)."""
-        plan = self.schedule
-        flips = not stage_is_new and objective - plan.objective > FLIP * abs(plan.objective)
+        if self.measure is None or not self.paced:
+            return
+        plan, now = self.schedule, self.measure.at(gradient)
+        flips = not stage_is_new and now - plan.measure > FLIP * abs(plan.measure)
         plan.move_scale = 0.5 * plan.move_scale if flips else min(1.0, 1.2 * plan.move_scale)
         if flips:
-            log.info(f"it {iteration}: the objective rose from {plan.objective:.6g} to {objective:.6g}; shorter steps")
-        plan.objective = objective
+            log.info(f"it {iteration}: {self._risen(plan.measure, now)}; shorter steps")
+        plan.measure = now
 
     def _advice(self, gradient: Gradient, how: How, error: float = math.nan, rival: float = math.nan) -> Advice:
         plan, usual = self.schedule, self._move_limit
@@ -166,24 +201,26 @@ class Supervisor:
     @property
     def gap(self) -> int:
         """Iterations that may pass between corrections (local)."""
-        return self.spec.every or max(1, int(self.schedule.gap))
+        return max(1, int(self.schedule.gap))
 
     def confirms(self, gradient: Gradient) -> bool:
         """Whether a run may end on this gradient; if not, the next one will be exact (local)."""
         self.schedule.confirm = self.supervises and gradient.kind != "exact"
         return not self.schedule.confirm
 
-    def _reason(self, iteration: int, rho: Array, stage_is_new: bool) -> str:
+    def _reason(self, iteration: int, rho: Array, stage_is_new: bool, stage_ends: bool) -> str:
         """Why a correction is due, empty if none is (collective)."""
         plan, spec = self.schedule, self.spec
         if self._is_last(iteration):
             return "the last iterations"
         if iteration <= self.warm_up or self._anchor is None:
             return "warm-up"
-        if not self.card.corrected:
+        if not self.card.corrected or plan.gave_up:
             return ""
-        if stage_is_new:
-            return "a continuation parameter changed"
+        if stage_is_new or stage_ends:
+            return "a continuation parameter changes"
+        if self.last and iteration == self.optimizer.max_iterations - AHEAD and plan.since > 1:
+            return "the end is near"
         if plan.since >= self.gap:
             return "the gap is over"
         if spec.every is None:
@@ -193,7 +230,7 @@ class Supervisor:
         return ""
 
     def _is_last(self, iteration: int) -> bool:
-        return self.schedule.confirm or iteration > self.optimizer.max_iterations - self.spec.last
+        return self.schedule.confirm or iteration > self.optimizer.max_iterations - self.last
 
     def _objection(self, estimate: Gradient) -> str:
         """What is wrong with an estimate, empty if nothing (collective)."""
@@ -204,11 +241,11 @@ class Supervisor:
         if total >= 0 or (positive > WRONG * size and not self._may_be_positive):
             return "the estimated gradient has the wrong sign"
         ratio = estimate.objective / self.schedule.estimate
-        if self.guard and not 1 / JUMP < ratio < JUMP:
+        if self.measure is not None and not 1 / JUMP < ratio < JUMP:
             return f"the estimated objective jumps by a factor of {ratio:.3g}"
         return ""
 
-    def _correct(self, iteration: int, rho: Array) -> Advice:
+    def _correct(self, iteration: int, rho: Array, may_go_back: bool) -> Advice:
         plan, spec = self.schedule, self.spec
         strict = spec.acceptance == "descent"
         tight = strict or self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
@@ -222,34 +259,44 @@ class Supervisor:
         if self.two_scale is not None:
             self.two_scale.follow(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
-        allowed = 0.0 if strict else spec.rollback * abs(plan.objective)
-        rises = before is not None and exact.objective > plan.objective + allowed
-        rollback = rises and self.guard and (strict or plan.since > 1)
+        now = exact.objective if self.measure is None else self.measure.at(exact)
+        lowest = plan.measure if strict else min(plan.best, plan.measure)
+        allowed = 0.0 if strict else spec.rollback * abs(lowest)
+        rises = before is not None and now > lowest + allowed
+        broken = now - lowest > (JUMP - 1) * abs(lowest)
+        rollback = rises and self.measure is not None and (strict or broken or plan.since > 1) and may_go_back
         if rollback:
             log.warning(
-                f"it {iteration}: the objective rose from {plan.objective:.6g} to {exact.objective:.6g} in "
-                f"{plan.since} iterations; back to where it was, with a smaller move limit"
+                f"it {iteration}: {self._risen(lowest, now)} in {plan.since} iterations; back to where it was, "
+                "with a smaller move limit"
             )
         for part in (self.rival, self.source):
             if part is not None:
                 part.learn(rho, exact)
+        if plan.since == 1 and not rollback:
+            self._pace(iteration, exact, before is None)
         self._adapt(iteration, error, rival_error, rollback)
         how: How = "exact" if exact.kind == "exact" else "correction"
         used = exact
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
             used = replace(before, linear_iterations=exact.linear_iterations, seconds=exact.seconds)
         advice = self._advice(used, how, error, rival_error)
-        plan.since, plan.confirm = 0, False
+        plan.since, plan.confirm = 0, plan.confirm and plan.gave_up and not tight
+        plan.best = min(plan.best, now)
         self._keep(used)
         self._anchor = rho
         guessed = exact.objective if guesses[0] is None else guesses[0].objective
         drift = exact.objective / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift)
 
+    def _risen(self, before: float, now: float) -> str:
+        return f"{'the objective' if self.measure is None else self.measure.name} rose from {before:.6g} to {now:.6g}"
+
     def _keep(self, exact: Gradient) -> None:
         """Take an exact gradient as the one to fall back to (local)."""
         self._exact = exact
-        self.schedule.objective = self.schedule.estimate = exact.objective
+        self.schedule.measure = exact.objective if self.measure is None else self.measure.at(exact)
+        self.schedule.estimate = exact.objective
 
     def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
         """The next gap, and whom to believe until then (local)."""
@@ -261,24 +308,34 @@ class Supervisor:
             lost, enough = not error <= rival_error, plan.since > 1 and rival_error < self.spec.enough
             plan.stands_in = "fallback" if lost else "secant" if enough else ""
         best = rival_error if plan.stands_in else error
+        if plan.since > 1 and (rollback or best >= USELESS):
+            plan.failures += 1
+        if plan.failures >= FAILURES and not plan.gave_up and self.spec.acceptance == "usual":
+            plan.gave_up = plan.confirm = True
+            log.warning(f"it {iteration}: estimates failed {plan.failures} times; inexact solves from here on")
         if rollback:
             plan.gap, plan.move_scale = 1.0, 0.5 * plan.move_scale
         else:
-            plan.move_scale = min(1.0, 1.5 * plan.move_scale)
+            if plan.since > 1:
+                plan.move_scale = min(1.0, 1.5 * plan.move_scale)
+            most = float(self.spec.every or self.spec.max_gap)
             if best < GOOD:
-                plan.gap = min(self.spec.max_gap, GROW * plan.gap + 0.5)
+                plan.gap = min(most, max(plan.gap, GROW * plan.since + 0.5))
             elif not best < BAD:
-                plan.gap = max(1.0, SHRINK * plan.gap)
+                plan.gap = max(1.0, SHRINK * min(plan.gap, plan.since))
         secant = "" if math.isnan(rival_error) else f", of the secant {rival_error:.3f}"
         why = {"": "", "fallback": "; the secant stands in", "secant": "; the secant is good enough"}[plan.stands_in]
         log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next correction in {self.gap}")
 
     def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
-        """Relative 2-norm of the difference of two gradients (collective)."""
+        """Relative 2-norm of the difference of two gradients, of the load case that has the largest (collective)."""
         if estimate is None:
             return math.nan
-        off = estimate.d_objective - exact.d_objective
-        return relative_error(self.physics.comm, off, exact.d_objective)
+        errors = []
+        for i in range(len(exact.d_cases)):
+            ours, theirs = np.asarray(estimate.d_cases[i]), np.asarray(exact.d_cases[i])
+            errors.append(relative_error(self.physics.comm, ours - theirs, theirs))
+        return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint (local)."""

@@ -86,6 +86,11 @@ class MMA:
         means = sizes[2:] / max(sizes[0], 1.0)
         means[0] *= state.scale
 
+        # A limit missed by far leads to numbers that float64 cannot hold; what is feasible stays the same.
+        beyond = 1.0 / np.maximum(1.0, evaluation.constraints)
+        derivatives[1:] *= beyond[:, None]
+        means[1:] *= beyond
+
         least, most = np.maximum(state.lower, x - self.move_limit), np.minimum(state.upper, x + self.move_limit)
         low, upp = self._asymptotes(x, most - least, state)
         subproblem = Subproblem.build(
@@ -94,7 +99,7 @@ class MMA:
             upp=upp,
             alpha=np.maximum(low + ALBEFA * (x - low), least),
             beta=np.minimum(upp - ALBEFA * (upp - x), most),
-            values=evaluation.constraints,
+            values=evaluation.constraints * beyond,
             derivatives=derivatives,
             means=means,
         )

@@ -145,12 +145,18 @@ class GradientSpec(Spec):
     warm_up: Count | None = Field(
         None, description="corrections at every one of the first iterations; default 3, inexact 10"
     )
-    last: Whole = Field(1, ge=0, description="exact gradients at every one of the last iterations")
-    every: Count | None = Field(None, description="iterations between corrections; default: by the error seen")
+    last: Whole | None = Field(
+        None,
+        ge=0,
+        description="exact gradients at every one of the last iterations; default 1, 10 with a limit on compliance",
+    )
+    every: Count | None = Field(
+        None, description="iterations between corrections at most, from the start; default: 1, growing up to max_gap"
+    )
     enough: Number = Field(
         0.2, ge=0, description="the secant stands in for a network while its own error is below this; 0: never"
     )
-    max_gap: Count = Field(25, description="largest number of iterations between corrections")
+    max_gap: Count = Field(10, description="largest number of iterations between corrections")
     correction_rtol: Number | None = Field(
         0.2, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
     )

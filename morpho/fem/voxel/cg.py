@@ -78,10 +78,12 @@ class ConjugateGradients:
         settled: Callable[[], bool] | None = None,
         rtol: float | None = None,
         at_most: int | None = None,
+        in_doubt: Callable[[float], bool] | None = None,
     ) -> tuple[int, float]:
         """Improve u until |r| <= rtol norm, or `settled`, or `at_most` iterations; these and |r| / norm (collective).
 
-        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough.
+        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough. A small residual
+        is not believed while `in_doubt` of what the last iteration added to 2 f.u - u.Ku, inf before the first one.
 
         Raises:
             SolverError: it broke down, or took more than max_iterations.
@@ -93,9 +95,10 @@ class ConjugateGradients:
         np.multiply(r, scale, out=M.b, casting="same_kind")
         rz = 0.0
         residual = A.norm(r)
-        norm = norm or 1.0
+        norm, gain = norm or 1.0, math.inf
         for iteration in range(self.max_iterations + 1):
-            done = residual <= rtol * norm or iteration == at_most
+            done = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
+            done = done or iteration == at_most
             if done or (iteration and settled is not None and settled()):
                 return iteration, residual / norm
             M.cycle()
@@ -108,6 +111,7 @@ class ConjugateGradients:
                 raise SolverError(
                     f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
                 )
+            gain = rz * rz / pq
             squares = advance(u, r, p, q, rz / pq, M.b, scale, A.planes.first_owned)
             residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
         raise SolverError(

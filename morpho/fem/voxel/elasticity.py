@@ -14,7 +14,7 @@ from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
 from morpho.fem.reduced import best_combination
-from morpho.fem.state import State, check_sign
+from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.voxel import element
 from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
@@ -95,6 +95,10 @@ class VoxelElasticity:
         weighs = any(density.any() for density in self.weight_density)
         found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, forces, weighs)
         return in_void(self.mesh, bodies, found, forces)
+
+    def pieces(self, solid: Mask) -> int:
+        """Number of bodies that solid cells (n,) make (collective)."""
+        return find_bodies(self.mesh, self.planes, solid.reshape(self.mesh.shape)).count
 
     def prepare(self) -> None:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
@@ -183,7 +187,7 @@ class VoxelElasticity:
             compliance[i] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
-        if converged and not self.moving:
+        if converged and not self.moving and self._settings.rtol <= LOOSE:
             check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
@@ -198,7 +202,21 @@ class VoxelElasticity:
         cg, u = self._cg, self.u[i]
         self._set_load(i, rho, cg.r)
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
-        return cg.solve(u, cg.start(u, self.supports.values), watch, rtol, at_most)
+        norm = cg.start(u, self.supports.values)
+        if (rtol or self._settings.rtol) <= LOOSE or self.moving:
+            return cg.solve(u, norm, watch, rtol, at_most)
+
+        def in_doubt(gain: float) -> bool:
+            return gain > DOUBTED * abs(self._whole_work(i, rho))
+
+        return cg.solve(u, norm, watch, rtol, at_most, in_doubt)
+
+    def _whole_work(self, i: int, rho: Array) -> float:
+        """Work of all forces of case i (collective)."""
+        work = self._work(i)
+        if self.weight_density[i].any():
+            work += float(rho @ self._weight_work(i))
+        return float(self.comm.allreduce(work))
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""

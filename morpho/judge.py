@@ -1,0 +1,73 @@
+"""What designs are worth: exact objectives, whatever source led to them, and what is left of a design in 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.errors import SolverError
+from morpho.feasibility import responses
+from morpho.gradients import registry
+from morpho.gradients.physics import from_state
+from morpho.gradients.values import thresholded
+from morpho.interfaces import Array
+from morpho.parts import Parts
+from morpho.problem.spec import Problem
+
+RTOL = 1e-3  #: relative residual of the solves that judge a design on the way; the error of the value is its square
+TIGHT = 1e-5  #: and the last one
+SOLID = 0.5  #: density from which a cell of the design in 0 and 1 is solid
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A design at the final values of every continuation."""
+
+    objective: float  #: nan if the linear solver failed
+    feasible: bool
+
+
+@dataclass(frozen=True)
+class BlackAndWhite:
+    """The design of equal volume in 0 and 1."""
+
+    compliance: float  #: weighted sum over the load cases; nan if the linear solver failed
+    pieces: int  #: that hang together by the faces of cells; 1 if nothing is loose
+
+
+def judge(problem: Problem, comm: MPI.Comm, designs: Sequence[Floats]) -> tuple[list[Worth], BlackAndWhite]:
+    """The worth of physical densities (n,) of a run, in their order, and of the last one in 0 and 1 (collective).
+
+    Every solve starts from the displacement of the design before; there has to be one design at least.
+    """
+    source = "secant" if registry.uses_blocks(problem.gradient.source) else "exact"  # cells lie on the same ranks
+    gradient = problem.gradient.model_copy(update={"source": source})
+    with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
+        parts.enter_iteration(problem.optimizer.max_iterations)
+        worths = [_worth(parts, design.astype(np.float64), RTOL) for design in designs[:-1]]
+        worths.append(_worth(parts, designs[-1].astype(np.float64), TIGHT))
+        rho = thresholded(comm, designs[-1].astype(np.float64), parts.mesh.volumes)
+        pieces = parts.physics.pieces(rho > SOLID)
+        try:
+            state = parts.physics.solve(rho, TIGHT)
+            compliance = float(parts.physics.weights @ state.compliance)
+        except SolverError:
+            compliance = float("nan")
+    return worths, BlackAndWhite(compliance, pieces)
+
+
+def _worth(parts: Parts, rho: Array, rtol: float) -> Worth:
+    try:
+        exact = from_state(parts.physics, parts.physics.solve(rho, rtol))
+    except SolverError:
+        return Worth(float("nan"), False)
+    evaluation = parts.responses.evaluate(rho, exact, lambda d: d, lambda d: d)
+    found = responses(parts.problem.constraints, [float(g) for g in evaluation.constraints])
+    return Worth(evaluation.objective, all(response.feasible for response in found.values()))
