@@ -125,6 +125,7 @@ def time_design(
             f"engine={engine}",
             f"optimizer.kind={optimizer}",
             "solver.rtol=1e-5",
+            "material.penalty=3",
         ],
     )
     comm = MPI.COMM_WORLD

@@ -215,6 +215,7 @@ def loop(name: str, overrides: list[str]) -> list[Any]:
 
     file, own = LOOPS[name]
     rule = [f"optimizer.max_iterations={LENGTH}", "optimizer.tolerance=0", "optimizer.objective_tolerance=0"]
+    rule.append("material.penalty=3")
     problem = morpho.load_problem(ROOT / "problems" / f"{file}.yaml", [*rule, *own, *overrides])
     return list(morpho.iterate(problem, MPI.COMM_SELF))
 

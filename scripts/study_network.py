@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 FIGURES, TABLES = (ROOT / "docs" / "bench" / f"network.{end}" for end in ("json", "md"))
 
 WARM_UP, ITERATIONS = 10, 60
-TIGHT = ["solver.rtol=1e-6", "optimizer.objective_tolerance=0", "optimizer.tolerance=0"]
+TIGHT = ["material.penalty=3", "solver.rtol=1e-6", "optimizer.objective_tolerance=0", "optimizer.tolerance=0"]
 PROBLEMS: dict[str, tuple[str, list[str]]] = {
     "cantilever": ("cantilever_3d", ["mesh.box.cells=[64,32,32]", "design.filter.radius=0.0625"]),
     "bridge": ("bridge_3d", ["mesh.box.cells=[80,20,40]", "design.filter.radius=0.05"]),

@@ -19,13 +19,13 @@ COARSE = {
     "cantilever_2d": (["mesh.box.cells=[40,20]"], 602.81044, 269.88551),
     "l_bracket_2d": (["mesh.box.cells=[40,40]"], 2011.5317, 1149.9177),
     "multiload_2d": (["mesh.box.cells=[20,20]"], 0.5, 0.63613864),
-    "cantilever_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.2"], 23580.262, 11398.906),
-    "cantilever_3d_large": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
-    "cantilever_3d_huge": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 31343.185, 14420.770),
-    "bridge_3d_large": (["mesh.box.cells=[32,8,22]", "design.filter.radius=0.2"], 5073.3172, 2540.1266),
-    "mbb_3d_large": (["mesh.box.cells=[20,6,8]", "design.filter.radius=0.2"], 33342.499, 16026.98),
-    "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 5918.7511, 1473.0656),
-    "bracket_3d": (["mesh.refine=0"], 824.51839, 173.5266),
+    "cantilever_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.2"], 339.555963, 240.416365),
+    "cantilever_3d_large": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 451.342124, 303.191512),
+    "cantilever_3d_huge": (["mesh.box.cells=[24,12,10]", "design.filter.radius=0.2"], 451.342124, 303.191512),
+    "bridge_3d_large": (["mesh.box.cells=[32,8,22]", "design.filter.radius=0.2"], 119.110714, 93.6668777),
+    "mbb_3d_large": (["mesh.box.cells=[20,6,8]", "design.filter.radius=0.2"], 750.206443, 502.502490),
+    "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 74.1007967, 54.8711476),
+    "bracket_3d": (["mesh.refine=0"], 63.3462465, 37.0982379),
 }
 
 

@@ -16,6 +16,7 @@ ALBEFA = 0.1  #: x keeps this share of its distance to the asymptotes
 NEAREST, FARTHEST = 0.01, 10.0  #: distance of the asymptotes from x, in units of the box of the next step
 RAA0 = 1e-5  #: convexity added to every function, relative to its mean derivative
 ELASTIC_C, ELASTIC_D = 1000.0, 1.0  #: price c y + d y**2 / 2 of violating a constraint by y
+FAR = 1e3  #: a constraint that is violated by more, or may change by more in a step, is scaled down to this
 BARRIER_END = 1e-12
 TOLERANCE = 1e-11  #: on the optimality conditions, relative to the constraints
 GROWTH = 10.0  #: a multiplier above 1 grows at most by this factor in one iteration
@@ -87,7 +88,8 @@ class MMA:
         means[0] *= state.scale
 
         # A limit missed by far leads to numbers that float64 cannot hold; what is feasible stays the same.
-        beyond = 1.0 / np.maximum(1.0, evaluation.constraints)
+        reach = np.maximum(evaluation.constraints, self.move_limit * sizes[3:])
+        beyond = 1.0 / np.maximum(1.0, reach / FAR)
         derivatives[1:] *= beyond[:, None]
         means[1:] *= beyond
 

@@ -14,7 +14,7 @@ from two_scale_problems import SOURCES, cantilever
 
 import morpho
 from morpho import gradients
-from morpho.gradients import registry
+from morpho.gradients import registry, supervisor
 from morpho.gradients.exact import Exact
 from morpho.gradients.onsg import Onsg
 from morpho.parts import Parts
@@ -76,6 +76,22 @@ def test_gap_shrinks_while_the_error_is_large():
     spoiled(lambda gradient: replace(gradient, d_cases=gradient.d_cases * np.linspace(0.2, 1.8, 1152)), at=1)
     steps = run(cantilever("spoiled", 2, 30))
     assert all(s.advice.how != "estimate" for s in steps)
+
+
+def test_large_errors_shorten_a_given_gap():
+    spoiled(lambda gradient: replace(gradient, d_cases=gradient.d_cases * np.linspace(0.2, 1.8, 1152)), at=1)
+    steps = run(cantilever("spoiled", 2, 30, every=10))
+    assert all(s.advice.how != "estimate" for s in steps)
+
+
+def test_the_error_is_that_of_the_worst_load_case():
+    """In the first case the weight of the second makes it hardly count."""
+    forces = [[{"region": plane("x", 2), "total": total}] for total in ([0, -1], [0.1, 0])]
+    cases = [{"name": name, "forces": forces[i]} for i, name in enumerate(("large", "small"))]
+    spoiled(lambda g: replace(g, d_cases=g.d_cases * np.array([[1.0], [3.0]])), at=1)
+    given = cantilever("spoiled", 2, 5)
+    steps = run(given.model_copy(update={"loads": tuple(type(given.loads[0]).model_validate(c) for c in cases)}))
+    assert steps[1].advice.error == pytest.approx(2.0, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +185,48 @@ def test_a_rising_objective_is_taken_back(caplog):
         assert step.advice.move_limit < 0.2
 
 
+def test_a_source_that_fails_again_and_again_is_given_up(caplog, monkeypatch):
+    monkeypatch.setattr(supervisor, "FAILURES", 1)
+    spoiled(uphill)
+    exact, steps = run(cantilever("exact", 2, 40)), run(cantilever("spoiled", 2, 40, every=6, rollback=0.01))
+    assert "inexact solves from here on" in caplog.text
+    given_up = next(i for i, s in enumerate(steps) if s.advice.rollback)
+    assert {s.advice.how for s in steps[given_up + 2 : -1]} == {"inexact"}
+    assert steps[-1].objective == pytest.approx(exact[-1].objective, rel=0.03)
+
+
+@pytest.mark.parametrize("may_go_back", [True, False])
+def test_nothing_is_taken_back_to_a_design_that_cannot_be_returned(may_go_back):
+    spoiled(lambda gradient: gradient)
+    with Parts(cantilever("spoiled", 2, 40, every=6, rollback=1e-3), MPI.COMM_SELF) as parts:
+        grey, worse = (np.full(parts.mesh.n, density) for density in (0.4, 0.2))
+        for i in range(1, 4):
+            parts.supervisor.advise(i, grey, 0.2)
+        parts.supervisor.advise(4, worse, 0.2)
+        advice = parts.supervisor.advise(40, worse, 0.2, may_go_back=may_go_back)
+        assert advice.rollback == may_go_back
+
+
+@pytest.mark.parametrize("name", ["exact", "inexact", "secant"])
+def test_limits_on_the_compliance_are_met_in_the_end(name):
+    """Least volume from penalty 1, where single steps go far beyond the limit."""
+    given = cantilever(name, 2, 60)
+    material = given.material.model_validate({"penalty": {"start": 1, "max": 3, "every": 5, "step": 0.5}})
+    limited = make_problem(
+        {"box": {"size": [2, 1], "cells": [48, 24]}},
+        loads=[load.model_dump() for load in given.loads],
+        objective={"kind": "volume"},
+        constraints=[{"kind": "compliance", "max": 150}],
+        design=given.design.model_dump() | {"initial": 0.5},
+        gradient=given.gradient.model_dump(),
+        optimizer=given.optimizer.model_dump() | {"kind": "mma"},
+        material=material.model_dump(),
+    )
+    steps = run(limited)
+    assert steps[-1].max_constraint < 1e-3
+    assert steps[-1].objective == pytest.approx(0.32, abs=0.05)
+
+
 @pytest.mark.parametrize("name", ["onsg", "uphill"])
 def test_descent_never_accepts_a_rise(name):
     if name == "uphill":
@@ -249,9 +307,19 @@ def continued(name, iterations, start):
     return given.model_copy(update={"material": given.material.model_validate({"penalty": penalty})})
 
 
-def test_continuation_asks_for_a_correction():
+def test_stages_of_a_continuation_begin_and_end_with_a_correction():
     steps = run(continued("secant", 30, 1.5))
-    assert [steps[i].advice.how for i in (10, 20)] == ["correction", "correction"]
+    assert [steps[i - 1].advice.how for i in (10, 11, 20, 21)] == ["correction"] * 4
+
+
+def test_steps_are_taken_back_within_stages_as_long_as_the_gap(caplog, monkeypatch):
+    """The penalty changes as often as corrections come; a rise is seen all the same."""
+    monkeypatch.setattr(supervisor, "BAD", np.inf)
+    spoiled(uphill)
+    given = continued("spoiled", 31, 1.0)
+    given = given.model_copy(update={"gradient": given.gradient.model_copy(update={"every": 10, "rollback": 0.01})})
+    run(given)
+    assert "the objective rose" in caplog.text and "back to where it was" in caplog.text
 
 
 @pytest.mark.parametrize("name", [*SOURCES, "dni", "koopman"])

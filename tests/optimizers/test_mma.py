@@ -261,6 +261,15 @@ if comm.rank == 0:
 """
 
 
+def test_a_limit_missed_by_far_is_no_failure() -> None:
+    """A structure that broke: the limit is missed a million times over, with derivatives to match."""
+    x = np.linspace(0.05, 0.3, 50)
+    missed = Evaluation(0.1, np.full(50, 0.02), np.array([4e6, 2e6]), -np.outer([1e13, 5e12], np.linspace(1, 2, 50)))
+    optimizer = MMA(COMM)
+    x_new, _ = optimizer.step(x, missed, optimizer.init(x, 0.0, 1.0))
+    assert np.all(np.abs(x_new - x) <= 0.2) and np.linspace(1, 2, 50) @ (x_new - x) > 0
+
+
 @pytest.mark.skipif(shutil.which("mpirun") is None or MPI.COMM_WORLD.size > 1, reason="starts mpirun itself")
 def test_rank_count_does_not_matter(tmp_path: Path) -> None:
     """OC and MMA give the same iterates with the entries in blocks on 1, 2 and 3 ranks."""

@@ -1,12 +1,12 @@
 """Digits by a perceptron of three layers, cut after the second one: backpropagation, and decoupled training.
 
-    python3 dni_digits.py backprop|sequential [steps [seed]]
+    python3 dni_digits.py backprop|sequential|stale [steps [seed]]
     mpirun -n 2 python3 dni_digits.py locked|decoupled [steps [seed]]
 
 `backprop` is a solver without latency. With `sequential` the true gradient of a batch comes a step later. On two
 processes the first has the two lower layers and the synthesiser, the second the upper layer: `locked` waits for the
 true gradient in each step, `decoupled` goes on with the synthetic one. With `frozen` the lower layers stay as
-they are made.
+they are made, with `stale` the last true gradient, of another batch, takes the place of the synthetic one.
 
 The 8 x 8 pictures are made here: ten glyphs, moved, of different strength, with noise.
 """
@@ -112,6 +112,19 @@ class Synthesiser:
         self.adam.step(torch.autograd.grad((off**2).mean(), self.adam.parameters))
 
 
+class Stale(Synthesiser):
+    """No model: the last true gradient as it is."""
+
+    last: torch.Tensor | None = None
+
+    def predict(self, at: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return torch.zeros_like(at[0]) if self.last is None else self.last
+
+    def take_in(self, at: tuple[torch.Tensor, torch.Tensor], true: torch.Tensor, delay: int) -> None:
+        super().take_in(at, true, delay)
+        self.last = true
+
+
 class OtherProcess:
     """The upper layer on rank 1."""
 
@@ -149,13 +162,13 @@ def facts(comm: MPI.Comm, how: str, steps: str = str(STEPS), seed: str = "0") ->
     """Accuracy, updates per second, and how far apart asking and arriving were."""
     torch.set_num_threads(1)
     torch.manual_seed(int(seed))
-    lower, upper, model = Lower(), Upper(), Synthesiser()
+    lower, upper, model = Lower(), Upper(), Stale() if how == "stale" else Synthesiser()
     if comm.rank == 1:
         serve(comm, upper)
         return {}
     apart = how in ("locked", "decoupled", "bounded")
     other = OtherProcess(comm, {"locked": 0, "bounded": LATEST}.get(how))
-    solver: Any = other if apart else Emulated(upper.solve, int(how == "sequential"))
+    solver: Any = other if apart else Emulated(upper.solve, int(how in ("sequential", "stale")))
     decoupled = Decoupled(model, solver, MAX_DELAY)
     x, y = pictures(TRAIN, 0)
     between, start = [0], time.perf_counter()  #: updates between asking and arriving, of every true gradient

@@ -23,9 +23,13 @@ def test_backpropagation_is_the_case_without_latency(backprop):
     assert facts(MPI.COMM_SELF, "frozen")["accuracy"] < backprop["accuracy"] - 0.04
 
 
-def test_sequential(backprop):
-    found = facts(MPI.COMM_SELF, "sequential")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sequential(backprop, seed):
+    if seed:
+        backprop = facts(MPI.COMM_SELF, "backprop", seed=str(seed))
+    found, stale = (facts(MPI.COMM_SELF, how, seed=str(seed)) for how in ("sequential", "stale"))
     assert found["accuracy"] > backprop["accuracy"] - 0.02
+    assert stale["accuracy"] < backprop["accuracy"] - 0.04  # what a true gradient that is late is worth without a model
     assert found["first_error"] == pytest.approx(1)  # M is zero at first
     assert found["least_error"] < 0.8
     assert found["mean_delay"] == found["updates_meanwhile"] == 1
