@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from morpho.errors import SolverError
 from morpho.feasibility import responses
-from morpho.gradients import registry
 from morpho.gradients.physics import from_state
 from morpho.gradients.values import thresholded
 from morpho.interfaces import Array
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
+from morpho.redistribute import Redistribution
 
 RTOL = 1e-3  #: relative residual of the solves that judge a design on the way; the error of the value is its square
 TIGHT = 1e-5  #: and the last one
@@ -42,18 +42,22 @@ class BlackAndWhite:
     pieces: int  #: that hang together by the faces of cells; 1 if nothing is loose
 
 
-def judge(problem: Problem, comm: MPI.Comm, designs: Sequence[Floats]) -> tuple[list[Worth], BlackAndWhite]:
+def judge(
+    problem: Problem, comm: MPI.Comm, key: NDArray[np.int64], designs: Sequence[Floats]
+) -> tuple[list[Worth], BlackAndWhite]:
     """The worth of physical densities (n,) of a run, in their order, and of the last one in 0 and 1 (collective).
 
-    Every solve starts from the displacement of the design before; there has to be one design at least.
+    Every solve starts from the displacement of the design before; there has to be one design at least. `key` (n,) has
+    the numbers of this rank's cells in that run.
     """
-    source = "secant" if registry.uses_blocks(problem.gradient.source) else "exact"  # cells lie on the same ranks
-    gradient = problem.gradient.model_copy(update={"source": source})
+    gradient = problem.gradient.model_copy(update={"source": "exact"})
     with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
         parts.enter_iteration(problem.optimizer.max_iterations)
-        worths = [_worth(parts, design.astype(np.float64), RTOL) for design in designs[:-1]]
-        worths.append(_worth(parts, designs[-1].astype(np.float64), TIGHT))
-        rho = thresholded(comm, designs[-1].astype(np.float64), parts.mesh.volumes)
+        here = Redistribution(comm, key, np.asarray(parts.mesh.key, np.int64)).apply
+        worths = [_worth(parts, here(design.astype(np.float64)), RTOL) for design in designs[:-1]]
+        last = here(designs[-1].astype(np.float64))
+        worths.append(_worth(parts, last, TIGHT))
+        rho = thresholded(comm, last, parts.mesh.volumes)
         pieces = parts.physics.pieces(rho > SOLID)
         try:
             state = parts.physics.solve(rho, TIGHT)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mpi4py import MPI
 
 import numpy as np
+from numpy.typing import NDArray
 
 import morpho
 from morpho.feasibility import Response, responses
@@ -49,12 +50,13 @@ class Result:
     constraints: list[float]  #: normalised, feasible when <= 0
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells
+    key: NDArray[np.int64]  #: (n,) number of each owned cell, the same on any number of ranks
     folder: Path | None
     network: dict[str, Any] | None = None  #: of onsg and prosg, for `solve(network=)` with another problem
 
     def to_dict(self) -> dict[str, Any]:
         """What stands in result.json (local)."""
-        left_out = {"x", "rho", "folder", "status", "network"}
+        left_out = {"x", "rho", "key", "folder", "status", "network"}
         values = {k: v for k, v in vars(self).items() if k not in left_out}
         values["responses"] = {name: response.to_dict() for name, response in self.responses.items()}
         return {
@@ -93,6 +95,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         constraints=[float(g) for g in last.constraints] if last else [],
         x=last.x if last else nothing,
         rho=last.rho if last else nothing,
+        key=np.asarray(parts.mesh.key if last else nothing, np.int64),
         folder=recorder.folder,
         network=sharing.network_of(parts.problem, parts.source),
     )
