@@ -31,6 +31,7 @@ MOVED = 0.6  #: change of the design since the last correction, relative to its 
 JUMP = 2.5  #: ratio of two successive objectives that asks for a correction; that of exact ones is taken back
 FLIP = 0.2  #: relative rise of the exact objective in one step that is no progress but cells that flip
 WRONG = 1e-3  #: share of a compliance gradient that may have the wrong sign
+ASTRAY = 2e-3  #: relative rise of the exact objective within a stage that estimates should not lead to
 USELESS = 1.0  #: error of a source that says nothing of the gradient
 FAILURES = 3  #: times that steps were taken back, or a whole gap was useless, after which estimates are given up
 AHEAD = 10  #: iterations before the end at which a correction leaves time to take steps back
@@ -261,7 +262,8 @@ class Supervisor:
         error, rival_error = (self._error(guess, exact) for guess in guesses)
         now = exact.objective if self.measure is None else self.measure.at(exact)
         lowest = plan.measure if strict else min(plan.best, plan.measure)
-        allowed = 0.0 if strict else spec.rollback * abs(lowest)
+        share = 0.0 if strict else min(spec.rollback, ASTRAY) if self._is_last(iteration) else spec.rollback
+        allowed = share * abs(lowest)
         rises = before is not None and now > lowest + allowed
         broken = now - lowest > (JUMP - 1) * abs(lowest)
         rollback = rises and self.measure is not None and (strict or broken or plan.since > 1) and may_go_back
@@ -275,7 +277,8 @@ class Supervisor:
                 part.learn(rho, exact)
         if plan.since == 1 and not rollback:
             self._pace(iteration, exact, before is None)
-        self._adapt(iteration, error, rival_error, rollback)
+        astray = before is not None and plan.since > 1 and now - plan.measure > ASTRAY * abs(plan.measure)
+        self._adapt(iteration, error, rival_error, rollback, astray)
         how: How = "exact" if exact.kind == "exact" else "correction"
         used = exact
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
@@ -298,7 +301,7 @@ class Supervisor:
         self.schedule.measure = exact.objective if self.measure is None else self.measure.at(exact)
         self.schedule.estimate = exact.objective
 
-    def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool) -> None:
+    def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool, astray: bool) -> None:
         """The next gap, and whom to believe until then (local)."""
         plan = self.schedule
         if math.isnan(error) and math.isnan(rival_error) and not rollback:
@@ -319,9 +322,9 @@ class Supervisor:
             if plan.since > 1:
                 plan.move_scale = min(1.0, 1.5 * plan.move_scale)
             most = float(self.spec.every or self.spec.max_gap)
-            if best < GOOD:
+            if best < GOOD and not astray:
                 plan.gap = min(most, max(plan.gap, GROW * plan.since + 0.5))
-            elif not best < BAD:
+            elif astray or not best < BAD:
                 plan.gap = max(1.0, SHRINK * min(plan.gap, plan.since))
         secant = "" if math.isnan(rival_error) else f", of the secant {rival_error:.3f}"
         why = {"": "", "fallback": "; the secant stands in", "secant": "; the secant is good enough"}[plan.stands_in]

@@ -207,6 +207,29 @@ def test_nothing_is_taken_back_to_a_design_that_cannot_be_returned(may_go_back):
         assert advice.rollback == may_go_back
 
 
+def test_the_last_step_is_taken_back_for_a_small_rise():
+    spoiled(lambda gradient: gradient)
+    with Parts(cantilever("spoiled", 2, 40, every=6), MPI.COMM_SELF) as parts:
+        rho, worse = np.full(parts.mesh.n, 0.4), np.full(parts.mesh.n, 0.399)
+        for i in range(1, 4):
+            parts.supervisor.advise(i, rho, 0.2)
+        parts.supervisor.advise(4, rho, 0.2)
+        assert parts.supervisor.advise(40, worse, 0.2).rollback
+
+
+def test_a_rise_shortens_the_gap():
+    """Though the errors are small."""
+    spoiled(lambda gradient: gradient)
+    with Parts(cantilever("spoiled", 2, 60, every=8), MPI.COMM_SELF) as parts:
+        for i in range(1, 4):
+            parts.supervisor.advise(i, np.full(parts.mesh.n, 0.4), 0.2)
+        assert parts.supervisor.gap == 8
+        for i in range(4, 12):
+            advice = parts.supervisor.advise(i, np.full(parts.mesh.n, 0.399), 0.2)
+        assert advice.how != "estimate" and advice.error < 1e-3 and not advice.rollback
+        assert parts.supervisor.gap == 4
+
+
 @pytest.mark.parametrize("name", ["exact", "inexact", "secant"])
 def test_limits_on_the_compliance_are_met_in_the_end(name):
     """Least volume from penalty 1, where single steps go far beyond the limit."""
@@ -288,7 +311,7 @@ def test_support_that_moves(name, force):
         )
 
     exact, steps = run(given("exact"))[-1], run(given(name))
-    assert not any(s.advice.rollback for s in steps)
+    assert not any(s.advice.rollback for s in steps[:-1])  # the last one may be, to a design that is a little better
     assert steps[-1].objective == pytest.approx(exact.objective, rel=0.06)
 
 
