@@ -110,7 +110,7 @@ def odd_box():
     return make_problem(
         box([10, 7], [1.0, 0.7]),
         loads=[{"forces": [{"region": plane("x", 1), "total": [0, -1]}]}],
-        gradient={"source": "sobolev", "block": 4, "every": 2, "enough": 0},
+        gradient={"source": "sobolev", "block": 4, "every": 6, "warm_up": 1, "enough": 0},
         optimizer={"max_iterations": 12, "tolerance": 0, "objective_tolerance": 0},
     )
 
