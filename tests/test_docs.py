@@ -12,13 +12,13 @@ def test_own_gradient_source_of_the_python_page(monkeypatch):
     (code,) = (
         c for c in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S) if "Frozen" in c
     )
-    code = code.replace('["gradient.source=frozen", ', '["gradient.source=frozen", "optimizer.max_iterations=8", ')
+    code = code.replace('["gradient.source=frozen", ', '["gradient.source=frozen", "optimizer.max_iterations=20", ')
     monkeypatch.chdir(ROOT)
     names: dict = {}
     exec(code, names)
     result = names["result"]
-    assert result.iterations == 8
-    assert 4 <= result.exact_solves < 8  # the first three, then every other one, and the last design
+    assert result.iterations == 20
+    assert 4 <= result.exact_solves < 20  # every one as long as the errors are large, then every other one
     assert result.objective < 600
 
 
