@@ -26,12 +26,16 @@ def compared(runs: dict[str, list[Record]]) -> Record:
 
 
 def loose_row(runs: dict[str, list[Record]]) -> str | None:
-    """The cheapest exact row with objectives as good as the first one's; None if that is not there (local)."""
+    """The cheapest exact row that keeps the constraints, with objectives as good as the first one's (local).
+
+    None if the first one is not there, or misses them itself.
+    """
     tight = runs.get(BASELINES[0], [])
     fit = []
     for name in BASELINES:
-        against = _against(runs.get(name, []), tight)
-        if against["speedup"] is not None and against["difference"] <= NEAR:
+        own = runs.get(name, [])
+        against = _against(own, tight)
+        if against["difference"] is not None and against["difference"] <= NEAR and all(run["feasible"] for run in own):
             fit.append((against["speedup"], name))
     return max(fit)[1] if fit else None
 

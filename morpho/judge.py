@@ -18,9 +18,9 @@ from morpho.interfaces import Array
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.redistribute import Redistribution
+from morpho.solve import TIGHT
 
 RTOL = 1e-3  #: relative residual of the solves that judge a design on the way; the error of the value is its square
-TIGHT = 1e-5  #: and the last one
 SOLID = 0.5  #: density from which a cell of the design in 0 and 1 is solid
 
 Floats = NDArray[np.float32]

@@ -175,6 +175,16 @@ def test_the_loose_exact_run_is_the_cheapest_that_is_as_good() -> None:
     assert [entry["speedup_loose"] for entry in found["sources"]] == [0.5, 1.0, 2.5, 1.25]
 
 
+def test_the_loose_exact_run_keeps_the_constraints() -> None:
+    runs = {
+        "exact 1e-5": [ran("converged", 10.0, 100.0)],
+        "exact 1e-1": [ran("converged", 2.0, 90.0) | {"feasible": False}],
+    }
+    assert compared(runs)["loose"] == "exact 1e-5"
+    nothing = {"exact 1e-5": [ran("converged", 10.0, 0.0)]}
+    assert compared(nothing)["loose"] is None
+
+
 def test_rows() -> None:
     assert rows(["exact", "secant", "exact 1e-2"]) == ["exact 1e-5", "exact 1e-2", "exact 1e-1", "secant"]
     assert complaints(["exact 1e-3", "exact 0.05", "onsg"]) == []
