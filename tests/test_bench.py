@@ -49,14 +49,22 @@ for name, iteration, happens in [("at_once", 1, fail), ("later", 4, fail), ("sto
 def test_command_line(tmp_path: Path) -> None:
     file = write_mbb(tmp_path)
     ended = run(
-        2, "bench", file, "--sources", "exact, secant", "--output", tmp_path / "b", *settings(*LIMIT), cwd=tmp_path
+        2,
+        "bench",
+        file,
+        "--sources",
+        "exact, exact 1e-8, secant",
+        "--output",
+        tmp_path / "b",
+        *settings(*LIMIT),
+        cwd=tmp_path,
     )
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert (record["problem"], record["ranks"]) == ("mbb", 2)
-    exact, _, _, secant = record["sources"]
+    exact, _, _, tight, secant = record["sources"]
     names = [entry["source"] for entry in record["sources"]]
-    assert names == ["exact 1e-5", "exact 1e-2", "exact 1e-1", "secant"]
+    assert names == ["exact 1e-5", "exact 1e-2", "exact 1e-1", "exact 1e-8", "secant"]
     assert record["loose"] in names[:3]
     assert exact["speedup"] == pytest.approx(1)
     for entry in record["sources"]:
@@ -69,6 +77,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert exact["iterations"] == secant["iterations"] == 12
     assert secant["objective"] == pytest.approx(exact["objective"], rel=0.05)
     assert secant["exact_solves"] < exact["exact_solves"]
+    assert secant["linear_iterations"] < tight["linear_iterations"]
     for key in (
         "status",
         "volume",

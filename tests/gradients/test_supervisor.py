@@ -251,12 +251,13 @@ def test_limits_on_the_compliance_are_met_in_the_end(name):
 
 
 @pytest.mark.parametrize("name", ["onsg", "uphill"])
-def test_descent_never_accepts_a_rise(name):
+def test_descent_never_accepts_a_rise(name, monkeypatch):
     if name == "uphill":
+        monkeypatch.setattr(supervisor, "BAD", np.inf)  # or every step would be exact
         spoiled(uphill, at=1)
         name = "spoiled"
     steps = run(cantilever(name, 2, 60, acceptance="descent", block=8, every=3 if name == "spoiled" else None))
-    assert any(s.advice.rollback for s in steps) or name == "spoiled"
+    assert any(s.advice.rollback for s in steps)
     accepted = [s.objective for s in steps if s.gradient.kind == "exact"]
     assert all(later <= earlier for earlier, later in pairwise(accepted))
     assert accepted[-1] < 0.5 * accepted[0]
