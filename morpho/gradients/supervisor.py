@@ -123,7 +123,7 @@ class Supervisor:
         self.schedule = Schedule(gap=float(spec.every or 1))
         self._inexact = Inexact(physics)
         self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
-        self._anchor: Array | None = None  #: rho of the last correction
+        self._anchor: Array | None = None  #: rho of the last correction that was not taken back
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
     def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
@@ -281,16 +281,22 @@ class Supervisor:
         self._adapt(iteration, error, rival_error, rollback, astray)
         how: How = "exact" if exact.kind == "exact" else "correction"
         used = exact
+        again = 0
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
-            used = replace(before, linear_iterations=exact.linear_iterations, seconds=exact.seconds)
+            used = before
+            if self._is_last(iteration) and used.kind != "exact" and self._anchor is not None:
+                used, again = from_state(self.physics, self.physics.solve(self._anchor)), 1
+            cost = exact.linear_iterations + again * used.linear_iterations, exact.seconds + again * used.seconds
+            used = replace(used, linear_iterations=cost[0], seconds=cost[1])
         advice = self._advice(used, how, error, rival_error)
         plan.since, plan.confirm = 0, plan.confirm and plan.gave_up and not tight
         plan.best = min(plan.best, now)
         self._keep(used)
-        self._anchor = rho
+        if not rollback:
+            self._anchor = rho
         guessed = exact.objective if guesses[0] is None else guesses[0].objective
         drift = exact.objective / guessed if guessed else math.nan
-        return replace(advice, rollback=rollback, drift=drift)
+        return replace(advice, rollback=rollback, drift=drift, extra_solves=again)
 
     def _risen(self, before: float, now: float) -> str:
         return f"{'the objective' if self.measure is None else self.measure.name} rose from {before:.6g} to {now:.6g}"
