@@ -60,8 +60,7 @@ def solve(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE...", help="problem files (YAML), solved in turn")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="run folder, default runs/NAME; of several files the parent of theirs"),
+        Path | None, typer.Option(help="run folder, default runs/NAME; of several files the parent of their folders")
     ] = None,
     overrides: Overrides = None,
     overwrite: Overwrite = False,
@@ -117,7 +116,7 @@ def bench(
         typer.Option(help="gradient sources, a comma between them, or all; exact stands for 1e-5, 1e-2 and 1e-1"),
     ] = "exact,inexact,secant,onsg",
     repeat: Annotated[int, typer.Option(min=1, help="starts: the problem's own, then perturbed ones")] = 1,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder, default runs/NAME_bench")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder, default runs/NAME_bench")] = None,
     overrides: Overrides = None,
     allow_code: AllowCode = False,
     overwrite: Overwrite = False,
@@ -148,9 +147,7 @@ def schema() -> None:
 @app.command()
 def export(
     folder: RunFolder,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=".stl or .ply, default FOLDER/design.stl")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help=".stl or .ply, default FOLDER/design.stl")] = None,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="density at the surface")] = 0.5,
     smooth: Annotated[bool, typer.Option(help="smooth the surface")] = True,
 ) -> None:
@@ -183,9 +180,7 @@ def sources(
         str | None,
         typer.Option(metavar="NAME", help="draw how this one works, e.g. onsg, with another network onsg:conv, or all"),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="default NAME.svg; with all docs/images/sources")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="default NAME.svg; with all docs/images/sources")] = None,
 ) -> None:
     """List the gradient sources, or draw how they work (serial)."""
     from morpho.gradients import names
