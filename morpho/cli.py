@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -219,7 +220,7 @@ def main() -> NoReturn:
 
 def _start(context: typer.Context) -> MPI.Comm:
     """Hand PETSc its options, start MPI, and log on rank 0."""
-    wrong = [arg for arg in context.args if arg.startswith("--")]
+    wrong = [arg for arg in context.args if arg.startswith("--") or re.fullmatch("-[A-Za-z]", arg)]
     if wrong:
         raise InputError(f"unknown option {wrong[0]}; see morpho {context.info_name} --help (PETSc options have one -)")
     import petsc4py

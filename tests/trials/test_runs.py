@@ -332,6 +332,14 @@ def test_the_same_command_twice(tmp_path: Path) -> None:
     assert contents(tmp_path / "runs") == before
 
 
+def test_an_option_of_one_letter_is_nobodys(tmp_path: Path) -> None:
+    """Handed on to PETSc, it would be ignored, and the results lie elsewhere."""
+    file = write_mbb(tmp_path, "optimizer: {max_iterations: 2}")
+    asked = run(1, "solve", file, "-o", "elsewhere", cwd=tmp_path)
+    assert asked.returncode == 2 and "unknown option -o" in asked.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_other_files_stay_as_they_are(overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = morpho.load_problem(write_mbb(tmp_path, name="problem.yaml"))
