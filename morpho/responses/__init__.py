@@ -1,0 +1,87 @@
+"""Objective and constraints of the optimization problem: what the optimizer sees of a design."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from morpho.interfaces import Array, Evaluation, Gradient, Pullback
+from morpho.mesh import Mesh, VoxelMesh
+from morpho.parallel import global_dot
+from morpho.problem.spec import Constraint, Problem, VolumeConstraint
+from morpho.responses.compliance import Compliance
+from morpho.responses.response import Bound, Response
+from morpho.responses.volume import Volume
+
+
+class Responses:
+    """Values and derivatives with respect to x; constraints are normalised by their limits."""
+
+    def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
+        self.mesh = mesh
+        self._cases = [case.name for case in problem.loads]
+        self.objective: Response = Volume(mesh) if problem.objective.kind == "volume" else Compliance(self._cases)
+        self.bounds = [self._bound(i, constraint) for i, constraint in enumerate(problem.constraints)]
+        everything = [self.objective, *(bound.response for bound in self.bounds)]
+        self.complaints = [text for response in everything for text in response.complaints]
+        #: d constraint / d x of each volume, where it is the same at every design
+        self._pulled: dict[int, Array] = {}
+
+    def _bound(self, i: int, constraint: Constraint) -> Bound:
+        if isinstance(constraint, VolumeConstraint):
+            return Bound(Volume(self.mesh, constraint.region, f"constraints[{i}]"), constraint.volume_fraction)
+        return Bound(Compliance(self._cases, constraint.case), constraint.max)
+
+    def volume_and_greyness(self, rho: Array) -> tuple[float, float]:
+        """Share of the mesh that is solid, and the mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
+        volumes = self.mesh.volumes
+        sums = np.array([np.einsum("i,i", volumes, rho), np.einsum("i,i,i", volumes, rho, rho)])
+        volume, square = self.mesh.comm.allreduce(sums) / self.mesh.total_volume
+        return float(volume), float(4 * (volume - square))
+
+    def evaluate(
+        self,
+        rho: Array,
+        gradient: Gradient,
+        pullback: Pullback,
+        smooth: Pullback,
+        linear: bool = False,
+        image: Callable[[Array], Array] | None = None,
+    ) -> Evaluation:
+        """Values and derivatives with respect to x (collective).
+
+        Args:
+            rho: (n,) physical density.
+            gradient: of the load cases at rho.
+            pullback: from d/d rho to d/d x.
+            smooth: sensitivity filter, applied to derivatives that come from the displacement only.
+            linear: whether the pullback is the same at every design.
+            image: the physical density at another x, where it is not linear in x.
+        """
+        found = self.objective.at(rho, gradient)
+        d_objective = pullback(found.d_rho)
+        if self.objective.of_state:
+            d_objective = smooth(d_objective)
+        values, derivatives = [], []
+        for i, bound in enumerate(self.bounds):
+            constraint = bound.response.at(rho, gradient)
+            values.append(bound.value(constraint.value))
+            pulled = self._pulled.get(i) if linear else None
+            if pulled is None:
+                pulled = pullback(bound.derivative(constraint.d_rho))
+            if bound.response.of_state:
+                pulled = smooth(pulled)
+            elif linear:
+                self._pulled[i] = pulled
+            derivatives.append(pulled)
+        stacked = derivatives[0][None] if len(derivatives) == 1 else np.array(derivatives)
+        return Evaluation(found.value, d_objective, np.array(values), stacked, self._volume_at(image))
+
+    def _volume_at(self, image: Callable[[Array], Array] | None) -> Callable[[Array], float] | None:
+        """The constraint as a function of x, if a volume is the only one (local)."""
+        volume = self.bounds[0].response
+        if image is None or len(self.bounds) != 1 or not isinstance(volume, Volume):
+            return None
+        comm, share, bound = self.mesh.comm, volume.share, self.bounds[0]
+        return lambda x: bound.value(global_dot(comm, share, image(x)))
