@@ -12,7 +12,7 @@ from morpho.mesh import Mesh
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.problem.base import Continuation
-from morpho.problem.spec import ComplianceConstraint, Constraint
+from morpho.problem.spec import ComplianceConstraint, Constraint, DisplacementConstraint, Probe
 
 GROUPS = 30  #: that are listed at most
 SOFTEST_VOID = 1e-12  #: below it a solve loses its digits
@@ -119,6 +119,8 @@ def _objective(problem: Problem) -> str:
         return "black box, compliance of the 0/1 design of equal volume"
     if problem.objective.kind == "volume":
         return "least volume"
+    if problem.objective.probe is not None:
+        return f"least {_displacement(problem.objective.probe)}"
     many = len(problem.loads) > 1
     return "least compliance" + (f", weighted sum of {len(problem.loads)} load cases" if many else "")
 
@@ -126,8 +128,17 @@ def _objective(problem: Problem) -> str:
 def _constraint(constraint: Constraint) -> str:
     if isinstance(constraint, ComplianceConstraint):
         return f"compliance {f'of case {constraint.case} ' if constraint.case else ''}at most {constraint.max:g}"
+    if isinstance(constraint, DisplacementConstraint):
+        limits = {"at most": constraint.max, "at least": constraint.min}
+        said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+        return f"{_displacement(constraint.probe)} {said}"
     where = f" in {constraint.region}" if constraint.region is not None else ""
     return f"volume fraction{where} at most {constraint.volume_fraction:g}"
+
+
+def _displacement(probe: Probe) -> str:
+    direction = probe.direction if isinstance(probe.direction, str) else _vector(np.array(probe.direction))
+    return f"displacement of {probe.region} along {direction}" + (f", case {probe.case}" if probe.case else "")
 
 
 def _filter(problem: Problem, cell_size: float) -> str:

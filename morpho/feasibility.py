@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from morpho.problem.spec import Constraint, VolumeConstraint
+from morpho.responses.response import Bound
 from morpho.stopping import FEASIBLE
 
 
@@ -16,23 +16,24 @@ class Response:
     """The value of one constraint at the returned design."""
 
     value: float
-    limit: float  #: the value is to be at most this
+    limit: float
     feasible: bool  #: within FEASIBLE, relative
+    at_least: bool = False  #: whether the limit is a lower one
 
     def to_dict(self) -> dict[str, Any]:
         """What stands in result.json (local)."""
         return asdict(self)
 
 
-def responses(constraints: Sequence[Constraint], values: Sequence[float]) -> dict[str, Response]:
-    """Every constraint by its name, from its normalised value, value / limit - 1 (local)."""
-    names = [_name(constraint) for constraint in constraints]
+def responses(bounds: Sequence[Bound], values: Sequence[float]) -> dict[str, Response]:
+    """Every constraint by its name, from its normalised value (local)."""
+    names = [bound.response.name for bound in bounds]
     counts = Counter(names)
     found = {}
-    for i, (constraint, name, g) in enumerate(zip(constraints, names, values, strict=True)):
-        limit = constraint.volume_fraction if isinstance(constraint, VolumeConstraint) else constraint.max
-        key = name if counts[name] == 1 else f"{name} (constraints[{i}])"
-        found[key] = Response(float(limit * (1 + g)), float(limit), bool(g <= FEASIBLE))
+    for bound, name, g in zip(bounds, names, values, strict=True):
+        key = name if counts[name] == 1 else f"{name} ({bound.place}{'.min' if bound.sign < 0 else ''})"
+        value = bound.response_value(g)
+        found[key] = Response(float(value), float(bound.limit), bool(g <= FEASIBLE), bound.sign < 0)
     return found
 
 
@@ -43,9 +44,3 @@ def missed(found: dict[str, Response]) -> list[str]:
         for name, response in found.items()
         if not response.feasible
     ]
-
-
-def _name(constraint: Constraint) -> str:
-    if isinstance(constraint, VolumeConstraint):
-        return "volume" if constraint.region is None else f"volume[{constraint.region}]"
-    return "compliance" if constraint.case is None else f"compliance[{constraint.case}]"

@@ -9,7 +9,7 @@ collective unless marked local.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Literal, Protocol, TypeVar
@@ -32,28 +32,63 @@ class DesignMap(Protocol):
 
 @dataclass(frozen=True)
 class Gradient:
-    """Compliance of every load case and its derivative with respect to rho, as a gradient source gives it."""
+    """Compliance of every load case and its derivative with respect to rho, as a gradient source gives it.
+
+    The last 2 p load cases are pairs that stand for displacements, see `fem.dummy`.
+    """
 
     cases: Array  #: (k,) compliance per load case
     d_cases: Array  #: (k, n)
-    weights: Array  #: (k,) load case weights
+    weights: Array  #: (k,) load case weights; of pairs 1, which makes the sum a measure of both
     kind: Kind
     linear_iterations: int
     seconds: float
     energy: Array | None = None  #: (k, n) strain energy of each cell at unit stiffness, times two, if it is known
     coarse_iterations: int = 0  #: linear iterations on blocks of cells
+    scale: Array = field(default_factory=lambda: np.zeros(0))  #: (p,) of the pairs
 
     @property
-    def objective(self) -> float:
-        """Weighted compliance."""
+    def n_given(self) -> int:
+        """Load cases of the problem, without the pairs."""
+        return len(self.cases) - 2 * len(self.scale)
+
+    @property
+    def compliance(self) -> float:
+        """Weighted sum over the load cases of the problem."""
+        return float(self.weights[: self.n_given] @ self.cases[: self.n_given])
+
+    @cached_property
+    def d_compliance(self) -> Array:
+        """(n,) its derivative with respect to rho."""
+        k = self.n_given
+        if k == 1 and self.weights[0] == 1.0:
+            return self.d_cases[0]
+        return np.asarray(self.weights[:k] @ self.d_cases[:k])
+
+    def pair(self, q: int) -> tuple[float, float]:
+        """The compliances of the q-th pair."""
+        plus, minus = self.cases[self.n_given + 2 * q :][:2]
+        return float(plus), float(minus)
+
+    def displacement(self, q: int) -> float:
+        """What the q-th pair stands for."""
+        plus, minus = self.pair(q)
+        return (plus - minus) / (4 * float(self.scale[q]))
+
+    def d_displacement(self, q: int) -> Array:
+        """(n,) its derivative with respect to rho."""
+        plus, minus = self.d_cases[self.n_given + 2 * q :][:2]
+        return np.asarray((plus - minus) / (4 * self.scale[q]))
+
+    @property
+    def size(self) -> float:
+        """Weighted sum over all load cases: positive where supports do not move."""
         return float(self.weights @ self.cases)
 
     @cached_property
-    def d_objective(self) -> Array:
-        """(n,) derivative of the weighted compliance with respect to rho."""
-        if len(self.weights) == 1 and self.weights[0] == 1.0:
-            return self.d_cases[0]
-        return np.asarray(self.weights @ self.d_cases)
+    def d_size(self) -> Array:
+        """(n,) its derivative with respect to rho."""
+        return np.asarray(self.weights @ self.d_cases) if len(self.scale) else self.d_compliance
 
 
 class GradientSource(Protocol):

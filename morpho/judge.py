@@ -60,8 +60,7 @@ def judge(
         rho = thresholded(comm, last, parts.mesh.volumes)
         pieces = parts.physics.pieces(rho > SOLID)
         try:
-            state = parts.physics.solve(rho, TIGHT)
-            compliance = float(parts.physics.weights @ state.compliance)
+            compliance = from_state(parts.physics, parts.physics.solve(rho, TIGHT)).compliance
         except SolverError:
             compliance = float("nan")
     return worths, BlackAndWhite(compliance, pieces)
@@ -73,5 +72,5 @@ def _worth(parts: Parts, rho: Array, rtol: float) -> Worth:
     except SolverError:
         return Worth(float("nan"), False)
     evaluation = parts.responses.evaluate(rho, exact, lambda d: d, lambda d: d)
-    found = responses(parts.problem.constraints, [float(g) for g in evaluation.constraints])
+    found = responses(parts.responses.bounds, [float(g) for g in evaluation.constraints])
     return Worth(evaluation.objective, all(response.feasible for response in found.values()))

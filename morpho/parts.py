@@ -20,7 +20,6 @@ from morpho.fem.material import make_material
 from morpho.fem.voxel.elasticity import VoxelElasticity
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
-from morpho.gradients.measure import Measure
 from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
 from morpho.mesh.fingerprint import fingerprint
@@ -31,7 +30,8 @@ from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
 from morpho.responses import Responses
 
-LIMITED_LAST = 10  #: exact gradients at the end where the compliance has a limit: an estimated one is soon beyond it
+LIMITED_LAST = 10  #: exact gradients at the end where displacements have a limit: an estimated one is soon beyond it
+COMPLIANCE_ONLY = {"dni", "bp_lambda", "guided_es", "koopman"}  #: sources
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,15 @@ class Parts:
     def _supervised(self, solvers: Solver[Any, Gradient] | None) -> Supervisor:
         """The source with what the supervisor needs beside it (collective)."""
         problem, name, spec = self.problem, self.problem.gradient.source, self.problem.gradient
-        if _moving(problem):
-            spec = spec.model_copy(update={"correction_rtol": None})  # a residual says little where supports move
+        if _moving(problem) or problem.probes:  # a residual says little where supports move, or of a small output
+            spec = spec.model_copy(update={"correction_rtol": None})
         tools = Tools(self.physics, spec, self._replica, problem.objective, solvers)
         source = gradients.create(name, self.physics, tools)
         rival, two_scale = None, None
         if registry.uses_blocks(name):
             two_scale = tools.two_scale
             rival = gradients.create("secant", self.physics, tools) if registry.source_class(name).card.rival else None
-        limited = any(constraint.kind == "compliance" for constraint in problem.constraints)
+        limited = any(bound.response.of_state for bound in self.responses.bounds)
         return Supervisor(
             self.physics,
             source,
@@ -109,7 +109,7 @@ class Parts:
             problem.optimizer,
             rival,
             two_scale,
-            measure=Measure.of(problem),
+            measure=self.responses.measure,
             paced=problem.design.projection is not None or problem.objective.kind == "volume",
             last=LIMITED_LAST if limited else 1,
         )
@@ -160,7 +160,7 @@ class Parts:
 def complaints(problem: Problem) -> list[str]:
     """What is wrong with a problem whatever the mesh (local)."""
     said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
-    return said or _block_complaints(problem) + _moving_complaints(problem)
+    return said or _block_complaints(problem) + _moving_complaints(problem) + _displacement_complaints(problem)
 
 
 def _block_complaints(problem: Problem) -> list[str]:
@@ -184,6 +184,14 @@ def _block_complaints(problem: Problem) -> list[str]:
     if problem.solver.degree != 1:
         said.append(f"solver.degree: {problem.gradient.source} has degree 1 only")
     return said
+
+
+def _displacement_complaints(problem: Problem) -> list[str]:
+    """Why a source does not serve where displacements are sought or limited (local)."""
+    name = problem.gradient.source
+    if not problem.probes or name not in COMPLIANCE_ONLY:
+        return []
+    return [f"gradient.source: {name} learns compliances only; for a displacement use secant, onsg, inexact or exact"]
 
 
 def _moving(problem: Problem) -> bool:

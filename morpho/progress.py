@@ -36,8 +36,9 @@ class Progress:
 
     def show(self, step: Step, parameters: dict[str, float]) -> None:
         extra = "".join(f", {name} {value:.4g}" for name, value in parameters.items())
-        if len(step.gradient.cases) > 1:
-            extra += ", compliances " + " ".join(f"{value:.6g}" for value in step.gradient.cases)
+        if step.gradient.n_given > 1:
+            given = step.gradient.cases[: step.gradient.n_given]
+            extra += ", compliances " + " ".join(f"{value:.6g}" for value in given)
         text = (
             f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
             f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "

@@ -359,7 +359,11 @@ class Recorder:
     def _write_fields(self, step: Step) -> None:
         assert self._vtk is not None
         physics = self.parts.physics
-        cells = {"density": step.x, "physical_density": step.rho, "sensitivity": step.gradient.d_objective}
+        cells = {
+            "density": step.x,
+            "physical_density": step.rho,
+            "sensitivity": self.parts.responses.sensitivity(step.gradient),
+        }
         one = len(physics.cases) == 1
         points = {
             "displacement" if one else f"displacement_{name}": physics.vertex_displacement(i)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import morpho
 from morpho.errors import InputError
 from morpho.interfaces import Array
@@ -26,7 +28,7 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
     if restart.anchor is not None:
         anchored, anchor = _packed("anchor_", *restart.anchor)
         fields |= anchored
-    for i in range(len(parts.physics.cases)):
+    for i in range(len(parts.physics.displacements())):
         fields[f"u_{i}"] = parts.physics.displacement(i)
     source_arrays, source_values = parts.supervisor.save()
     fields |= {f"gradient_{name}": values for name, values in source_arrays.items()}
@@ -40,6 +42,7 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
         "task": _task(problem),
         "mesh": parts.fingerprint,
         "cases": list(parts.physics.cases),
+        "scale": parts.physics.scale.tolist(),
         "objectives": list(restart.objectives),
         "exact_solves": restart.exact_solves,
         "linear_iterations": restart.linear_iterations,
@@ -121,9 +124,12 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta, with_source: b
         anchor=None if anchor is None else _unpacked("anchor_", parts, arrays, anchor),
         anchor_is_feasible=meta.get("anchor_is_feasible", True),
     )
-    for i in range(len(parts.physics.cases)):
-        if arrays[f"u_{i}"].shape == parts.physics.displacement(i).shape:  # else of the other engine: from zero
-            parts.physics.set_displacement(i, arrays[f"u_{i}"])
+    for i in range(len(parts.physics.displacements())):
+        given = arrays.get(f"u_{i}")
+        if given is not None and given.shape == parts.physics.displacement(i).shape:  # else from zero
+            parts.physics.set_displacement(i, given)
+    if len(meta.get("scale", ())) == len(parts.problem.probes) > 0:
+        parts.physics.pairs.scale = np.array(meta["scale"])
     saved = meta.get("gradient", {})
     if with_source and saved.get("source") == parts.problem.gradient.source:
         own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}

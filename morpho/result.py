@@ -70,7 +70,7 @@ class Result:
 def make_result(parts: Parts, last: Step | None, status: Status, failure: str, recorder: Recorder) -> Result:
     """Collect the figures of a run that ended with step `last` (collective)."""
     nothing = np.zeros(0)
-    found = responses(parts.problem.constraints, [float(g) for g in last.constraints]) if last else {}
+    found = responses(parts.responses.bounds, [float(g) for g in last.constraints]) if last else {}
     is_feasible = last is not None and all(response.feasible for response in found.values())
     return Result(
         name=parts.problem.name,
@@ -104,7 +104,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
 def _compliance(parts: Parts, last: Step | None) -> dict[str, float]:
     if last is None or parts.problem.objective.function is not None:
         return {}
-    return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=True)}
+    return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=False)}
 
 
 def _message(status: Status, failure: str, has_design: bool, is_feasible: bool) -> str:

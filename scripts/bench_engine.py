@@ -146,7 +146,7 @@ def time_design(
             laps.end("filter")
             x, state = parts.optimizer.step(x, evaluation, state)
             laps.end("update")
-            steps.append(laps.seconds | {"its": gradient.linear_iterations, "objective": gradient.objective})
+            steps.append(laps.seconds | {"its": gradient.linear_iterations, "objective": gradient.compliance})
         last = split_of_solve(parts, comm, rho) if engine == "voxel" else {}
         return {
             "elements": int(np.prod(cells)),

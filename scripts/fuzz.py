@@ -59,6 +59,10 @@ VARIANTS = """
   constraints: [{kind: volume, volume_fraction: 0.6}, {kind: compliance, max: 5000, case: tip}]
 - {objective: {kind: volume}, optimizer: {kind: mma}, constraints: [{kind: compliance, max: 2000}]}
 - {gradient: {source: secant, warm_up: 2, every: 2}}
+- objective: {kind: displacement, region: {points: [[12, 0]]}, direction: x}
+  springs: [{region: {plane: {axis: x, at: 12}}, stiffness: [0.1, 0]}]
+  constraints: [{volume_fraction: 0.4}, {kind: displacement, region: {points: [[0, 4]]}, direction: [0, -1], max: 900}]
+  optimizer: {kind: mma, max_iterations: 3}
 - {gradient: {source: inexact, iterations: 2}}
 - objective: {kind: black_box, value: thresholded}
   gradient: {source: guided_es, guided_es: {pairs: 2, sigma: 0.05, seed: 3}}

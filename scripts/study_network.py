@@ -113,7 +113,7 @@ def replay(recorded: list[tuple[np.ndarray, Any]], sources: dict[str, Any], ever
 
 
 def error(estimate: Any, exact: Any) -> float:
-    return float(np.linalg.norm(estimate.d_objective - exact.d_objective) / np.linalg.norm(exact.d_objective))
+    return float(np.linalg.norm(estimate.d_compliance - exact.d_compliance) / np.linalg.norm(exact.d_compliance))
 
 
 def plate(folder: Path) -> Path:

@@ -84,9 +84,9 @@ def test_own_loop(problem: morpho.Problem) -> None:
     assert steps[-1].objective == morpho.solve(problem, comm=COMM).objective
     first = steps[0]
     assert isinstance(first.gradient, Gradient)
-    assert first.gradient.objective == first.objective
-    assert first.gradient.d_objective.shape == first.rho.shape == (48,)
-    assert (first.gradient.d_objective <= 0).all()
+    assert first.gradient.compliance == first.objective
+    assert first.gradient.d_compliance.shape == first.rho.shape == (48,)
+    assert (first.gradient.d_compliance <= 0).all()
     np.testing.assert_allclose(first.rho, 0.5, rtol=1e-14)
     assert steps[1].x is not first.x
     assert np.abs(steps[1].x - first.x).max() == pytest.approx(first.change)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from functools import partial
 
 from petsc4py import PETSc
@@ -14,7 +15,7 @@ from dolfinx import fem, la
 from dolfinx.fem import petsc as fem_petsc
 
 from morpho.errors import SolverError
-from morpho.fem import forms
+from morpho.fem import dummy, forms
 from morpho.fem.coarse import AssembledCoarse, Given
 from morpho.fem.ksp import LinearSolver, choose_preset
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
@@ -51,7 +52,6 @@ class Elasticity:
         self.V = forms.displacement_space(mesh, degree)
         self.Q = forms.cell_space(mesh)
         self.material: Material | Given = make_material(problem, iteration=1)
-        self.weights = np.array([case.weight for case in problem.loads])
         self.cases = [case.name for case in problem.loads]
         self.n_dofs = int(self.V.dofmap.index_map.size_global * self.V.dofmap.index_map_bs)
 
@@ -66,6 +66,13 @@ class Elasticity:
             vector, applied = assemble_case(mesh, self.V, case, f"loads[{i}]")
             self.loads.append(vector)
             self.applied += applied
+        self.pairs = dummy.Pairs([problem.case_of(probe) for probe in problem.probes])
+        self.weights = self.pairs.weights(np.array([case.weight for case in problem.loads]))
+        seen = [assemble_case(mesh, self.V, dummy.unit_load(probe, mesh.dim), "probe") for probe in problem.probes]
+        self.dummies = [vector for vector, _ in seen]
+        sprung = [assemble_case(mesh, self.V, dummy.spring_load(s), "spring") for s in problem.springs]
+        self.springs = sum((vector for vector, _ in sprung), start=np.zeros_like(self.loads[0]))  #: of owned dofs
+        self._sprung = bool(problem.springs)
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
@@ -74,6 +81,7 @@ class Elasticity:
         if not self.support_complaints:
             self._hold_loose_parts()
         self.complaints = self.support_complaints + [a.complaint for a in self.applied if a.complaint]
+        self.complaints += dummy.complaints(problem, [a for _, a in seen], [a for _, a in sprung])
         if not self.complaints:
             rigid = is_rigid_motion(mesh, self.V.tabulate_dof_coordinates()[: len(values)], values)
             self.complaints = idle_cases(problem, self._acting(), rigid)
@@ -152,6 +160,7 @@ class Elasticity:
         u, v, w = ufl.TrialFunction(self.V), ufl.TestFunction(self.V), ufl.TestFunction(self.Q)
         self._E, self._rho = fem.Function(self.Q), fem.Function(self.Q)
         self.u = [fem.Function(self.V, name=name) for name in self.cases]
+        self.lam = [fem.Function(self.V) for _ in self.dummies]  #: of the dummy loads
         self._u = fem.Function(self.V)
         self._g = fem.Constant(self.mesh.domain, np.zeros(self.mesh.dim))
         self._a = fem.form(self._E * ufl.inner(forms.sigma(u, lam, mu), forms.epsilon(v)) * dx)
@@ -205,6 +214,9 @@ class Elasticity:
         for i in range(len(self.cases)):
             taken, tight = self._solve_case(i, rtol, at_most)
             iterations, converged = iterations + taken, converged and tight
+        for q in range(len(self.dummies)):
+            taken, tight = self._solve_dummy(q, rtol, at_most)
+            iterations, converged = iterations + taken, converged and tight
         return self._state(rho, iterations, start, converged)
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
@@ -219,22 +231,29 @@ class Elasticity:
             vector.destroy()
             return np.array(image.array)
 
-        for i, u in enumerate(self.u):
-            rest, lift = self._right_hand_side(i), np.ascontiguousarray(bases[-1][i][: self.owned])
+        for i, u in enumerate([*self.u, *self.lam]):
+            moves = self.moving and i < len(self.u)
+            rest = self._right_hand_side(i) if i < len(self.u) else self._free(self.dummies[i - len(self.u)])
+            lift = np.ascontiguousarray(bases[-1][i][: self.owned])
             basis = [np.ascontiguousarray(basis[i][: self.owned]) for basis in bases]
-            if self.moving:  # the last displacement carries the prescribed values, differences to it do not
+            if moves:  # the last displacement carries the prescribed values, differences to it do not
                 rest -= apply(lift)
                 basis = [v - lift for v in basis[:-1]]
             found, residual = best_combination(basis, rest, apply, partial(global_dot, self.comm))
-            u.x.array[: self.owned] = found + lift if self.moving else found
+            u.x.array[: self.owned] = found + lift if moves else found
             u.x.scatter_forward()
             worst = max(worst, residual)
         image.destroy()
         return self._state(rho, 0, start, converged=False), worst
 
     def displacements(self) -> list[Array]:
-        """Nodal displacement of every load case with ghosts, itself (local)."""
-        return [u.x.array for u in self.u]
+        """Nodal displacement of every load case and every dummy load with ghosts, itself (local)."""
+        return [u.x.array for u in (*self.u, *self.lam)]
+
+    @property
+    def scale(self) -> Array:
+        """(p,) of the pairs of load cases that stand for displacements, none before the first solve (local)."""
+        return self.pairs.known
 
     def _set_density(self, rho: Array) -> None:
         """Assemble the matrix of a density (collective)."""
@@ -244,23 +263,51 @@ class Elasticity:
         self._A.zeroEntries()
         fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
         self._A.assemble()
+        if self._sprung:
+            diagonal = PETSc.Vec().createWithArray(self._free(self.springs), comm=self.comm)
+            self._A.setDiagonal(diagonal, PETSc.InsertMode.ADD_VALUES)
+            diagonal.destroy()
 
     def _state(self, rho: Array, iterations: int, start: float, converged: bool) -> State:
         """What follows from the displacements at a density (collective)."""
-        shape = (len(self.cases), self.mesh.n)
+        shape = (len(self.weights), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)
         stiffness, slope = self._E.x.array[self._cell_dof], self.material.derivative(rho)
-        for i, u in enumerate(self.u):
-            load = self.loads[i] + self._self_weight(i)
-            energy[i], weight_work = self.cell_work(i, u.x.array)
-            work, stored = self.comm.allreduce(np.array([load @ u.x.array[: self.owned], stiffness @ energy[i]]))
-            compliance[i] = 2 * work - stored
-            derivative[i] = 2 * weight_work - slope * energy[i]
+        for k, (u, i, load) in enumerate(self.loaded()):
+            energy[k], weight_work = self.cell_work(i, u)
+            held = float(self.springs @ u[: self.owned] ** 2) if self._sprung else 0.0
+            work, stored = self.comm.allreduce(np.array([load @ u[: self.owned], stiffness @ energy[k] + held]))
+            compliance[k] = 2 * work - stored
+            derivative[k] = 2 * weight_work - slope * energy[k]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
         if converged and not self.moving and self._settings.rtol <= LOOSE:
             check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
+
+    def loaded(self) -> Iterator[tuple[Array, int, Array]]:
+        """Displacement with ghosts, load case and owned load of all load cases: those of the problem, then the pairs
+        that stand for displacements (collective)."""
+        loads = [load + self._self_weight(i) for i, load in enumerate(self.loads)]
+        for i, (u, load) in enumerate(zip(self.u, loads, strict=True)):
+            yield u.x.array, i, load
+        u, lam = ([own.x.array for own in fields] for fields in (self.u, self.lam))
+        scale = self.pairs.fix(self._norm, u, lam)
+        for i, own, s, unit in zip(self.pairs.cases, lam, scale, self.dummies, strict=True):
+            for sign in dummy.SIGNS:
+                yield u[i] + sign * s * own, i, loads[i] + sign * s * unit
+
+    def _norm(self, u: Array) -> float:
+        """2-norm of a displacement (collective)."""
+        return math.sqrt(global_dot(self.comm, u[: self.owned], u[: self.owned]))
+
+    def _free(self, load: Array) -> Array:
+        """A load vector without what acts on held components (local)."""
+        b = fem.Function(self.V)
+        b.x.array[: self.owned] = load
+        for condition in self.conditions:
+            condition.set(b.x.array, None, 0.0)
+        return np.array(b.x.array[: self.owned])
 
     def _right_hand_side(self, i: int) -> Array:
         """Owned entries of the load of case i with what held dofs do to it; prescribed values there (collective)."""
@@ -277,19 +324,34 @@ class Elasticity:
 
     def _solve_case(self, i: int, rtol: float | None, at_most: int | None) -> tuple[int, bool]:
         """Solve load case i into self.u[i]; iterations, and whether to the solver's tolerance (collective)."""
-        assert self._solver is not None
         self._b.array[:] = self._right_hand_side(i)
         for condition in self.conditions:
             condition.set(self.u[i].x.array)
-        x = PETSc.Vec().createWithArray(self.u[i].x.array[: self.owned], comm=self.comm)
+        return self._solve_for(self.u[i], rtol, at_most, self.moving)
+
+    def _solve_dummy(self, q: int, rtol: float | None, at_most: int | None) -> tuple[int, bool]:
+        """Solve for dummy load q into self.lam[q], or take it from that of its case; as `_solve_case` (collective)."""
+        i, lam = self.pairs.cases[q], self.lam[q]
+        own = self.moving or self.weight_density[i].any()
+        multiple = None if own else dummy.multiple(self.comm, self.dummies[q], self.loads[i])
+        if multiple is not None:  # self-adjoint
+            np.multiply(self.u[i].x.array, multiple, out=lam.x.array)
+            return 0, True
+        self._b.array[:] = self._free(self.dummies[q])
+        return self._solve_for(lam, rtol, at_most, False)
+
+    def _solve_for(self, u: fem.Function, rtol: float | None, at_most: int | None, moving: bool) -> tuple[int, bool]:
+        """Solve with the right-hand side at hand; iterations, and whether to the solver's tolerance (collective)."""
+        assert self._solver is not None
+        x = PETSc.Vec().createWithArray(u.x.array[: self.owned], comm=self.comm)
         try:
             found = self._solver.solve(self._b, x, rtol, at_most)
             loose = (rtol or self._settings.rtol) > LOOSE and at_most is None
-            if loose and self._solver.warm_start and not self.moving:
+            if loose and self._solver.warm_start and not moving:
                 found = self._settled(x, found)
         finally:
             x.destroy()
-        self.u[i].x.scatter_forward()
+        u.x.scatter_forward()
         return found
 
     def _settled(self, x: PETSc.Vec, found: tuple[int, bool]) -> tuple[int, bool]:
@@ -342,19 +404,20 @@ class Elasticity:
         return Elasticity(mesh, self._problem.model_copy(update={"solver": solver}))
 
     def displacement(self, i: int) -> Array:
-        """(n, nodes per cell * dim) displacement of load case i at the nodes of the owned cells (local)."""
-        nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
+        """(n, nodes per cell * dim) i-th of `displacements` at the nodes of the owned cells (local)."""
+        nodal = self.displacements()[i].reshape(-1, self.mesh.dim)
         nodes = self.V.dofmap.list[: self.mesh.n]
         return nodal[nodes].reshape(self.mesh.n, nodes.shape[1] * self.mesh.dim)
 
     def set_displacement(self, i: int, values: Array) -> None:
-        """Start the next solve of load case i from what `displacement` gave (collective)."""
+        """Start the next solve for the i-th of `displacements` from what `displacement` gave (collective)."""
         for coarse in self._coarse.values():
             coarse.part()
-        nodal = self.u[i].x.array.reshape(-1, self.mesh.dim)
+        u = [*self.u, *self.lam][i]
+        nodal = u.x.array.reshape(-1, self.mesh.dim)
         nodes = self.V.dofmap.list[: self.mesh.n]
         nodal[nodes] = values.reshape(*nodes.shape, self.mesh.dim)
-        self.u[i].x.scatter_forward()
+        u.x.scatter_forward()
 
     def vertex_displacement(self, i: int) -> Array:
         """(points, dim) displacement at the points of the mesh geometry (local)."""

@@ -66,11 +66,14 @@ class AssembledCoarse:
             raise InputError(f"gradient.block: on the mesh of blocks of {block} {said}")
         self.P = _interpolation(levels)
         self.coarse.loads = [self._restricted(load) for load in fine.loads]
+        self.coarse.dummies = [self._restricted(load) for load in fine.dummies]
+        self.coarse.pairs = fine.pairs
+        self.coarse.springs = self._restricted(fine.springs)
         self._volumes = np.bincount(self.owner, fine.mesh.volumes, self.n_blocks)
         self._share = fine.mesh.volumes / self._volumes[self.owner]
         self._smooth_cells, self._smooth_blocks = CornerMean(fine.mesh), CornerMean(mesh)
         self._simplices = mesh.cell_name in ("triangle", "tetrahedron")
-        self._u_before = [u.x.array.copy() for u in self.coarse.u]  #: when the cells were last in step
+        self._u_before = [u.copy() for u in self.coarse.displacements()]  #: when the cells were last in step
 
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
@@ -79,16 +82,16 @@ class AssembledCoarse:
         coarse.material = Given(self._mean(E))
         state = coarse.solve(self._mean(rho), rtol=RTOL)
         weighs = any(density.any() for density in fine.weight_density)
-        energy = np.empty((len(coarse.u), fine.mesh.n), np.float32)
+        energy = np.empty((len(fine.weights), fine.mesh.n), np.float32)
         weight_work = np.zeros(energy.shape) if weighs else None
         sums = fine.comm.allreduce(np.append(state.energy @ coarse.material.E, E.sum()))
-        for i, u in enumerate(coarse.u):
+        for k, (u, i, _) in enumerate(coarse.loaded()):
             if self._simplices and not weighs:  # strains are those of the block
-                energy[i] = state.energy[i][self.owner] * self._share
+                energy[k] = state.energy[k][self.owner] * self._share
                 continue
-            energy[i], work = fine.cell_work(i, self._prolonged(u.x.array))
+            energy[k], work = fine.cell_work(i, self._prolonged(u))
             if weight_work is not None:
-                weight_work[i] = work
+                weight_work[k] = work
         seconds = time.perf_counter() - start
         mean_energy = sums[:-1] / sums[-1]
         return CoarseState(state.compliance, energy, mean_energy, weight_work, state.linear_iterations, seconds)
@@ -103,13 +106,14 @@ class AssembledCoarse:
         return self._smooth_cells.apply(values)
 
     def improve(self) -> None:
-        for u, now, before in zip(self.fine.u, self.coarse.u, self._u_before, strict=False):
-            u.x.array[:] += self._prolonged(now.x.array - before)
+        fields = (*self.fine.u, *self.fine.lam)
+        for u, now, before in zip(fields, self.coarse.displacements(), self._u_before, strict=False):
+            u.x.array[:] += self._prolonged(now - before)
             u.x.scatter_forward()
-            before[:] = now.x.array
+            before[:] = now
 
     def follow(self) -> None:
-        self._u_before = [u.x.array.copy() for u in self.coarse.u]
+        self._u_before = [u.copy() for u in self.coarse.displacements()]
 
     def part(self) -> None:
         self._u_before.clear()

@@ -13,7 +13,7 @@ DOUBTED = 0.02  #: share of the compliance that the last iterations of a loose s
 
 @dataclass(frozen=True)
 class State:
-    """Result of a state solve: values and derivatives for every load case."""
+    """Result of a state solve: values and derivatives for every load case, and the pairs of `fem.dummy`."""
 
     compliance: Array  #: (k,)
     d_compliance: Array  #: (k, n) with respect to rho

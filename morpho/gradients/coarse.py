@@ -29,13 +29,12 @@ class Coarse(Secant):
         assert exact.energy is not None
         sums = self.physics.comm.allreduce(np.array([exact.energy @ E, coarse.energy @ E]))
         self.ratio = (sums[0] / np.maximum(sums[1], 1e-300)).astype(np.float32)[:, None]
-        self.compliance_ratio = exact.cases / coarse.compliance
+        self._take_values(exact, coarse.compliance)
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """JSON values for a checkpoint (local)."""
-        return {}, {"ratio": self.ratio.tolist(), "compliance_ratio": list(self.compliance_ratio)}
+        return {}, super().save()[1] | {"ratio": self.ratio.tolist()}
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
-        self.ratio = np.array(values["ratio"], np.float32)
-        self.compliance_ratio = np.array(values["compliance_ratio"])
+        super().restore({"ratio": np.array(values["ratio"]).T}, values)

@@ -181,7 +181,7 @@ class Dni(Secant):
 
     def _error(self, off: Array, exact: Gradient) -> float:
         """Relative 2-norm of the difference (k, n) to an exact gradient (collective)."""
-        return relative_error(self.physics.comm, self.physics.weights @ off, exact.d_objective)
+        return relative_error(self.physics.comm, self.physics.weights @ off, exact.d_compliance)
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays of this rank's cells and JSON values for a checkpoint (local).

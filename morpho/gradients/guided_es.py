@@ -83,7 +83,7 @@ class GuidedEs:
         """Gradient at rho (n,), with the value there (collective)."""
         start = time.perf_counter()
         surrogate = self.surrogate.estimate(rho)
-        self.past.appendleft(surrogate.d_objective)
+        self.past.appendleft(surrogate.d_compliance)
         search, beta = self._search()
         d_cases, iterations = self._from_pairs(rho, search, beta)
         values, taken = self.value.at(rho)
@@ -106,7 +106,7 @@ class GuidedEs:
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Take an exact gradient at rho as a surrogate, and as the anchor of those to come (collective)."""
         self.surrogate.learn(rho, exact)
-        self.past.appendleft(exact.d_objective)
+        self.past.appendleft(exact.d_compliance)
 
     def _search(self) -> tuple[Search, float]:
         """Where to search, and the scale of the estimate (collective)."""

@@ -103,7 +103,7 @@ class Koopman:
             self.discarded += 1
             log.warning(f"it {iteration}: no solution at the landing of the jump, which is discarded ({error})")
             return x
-        self.landed = gradient.objective < self.objective
+        self.landed = gradient.compliance < self.objective
         self.window.clear()
         if self.landed:
             self.kept, self._landing = self.kept + 1, gradient
@@ -112,8 +112,8 @@ class Koopman:
         x = landing if self.landed else x
         self.window.append(x)
         log.info(
-            f"it {iteration}: objective {self.objective:.6g} before the jump, {gradient.objective:.6g} at the landing, "
-            f"which is {'kept' if self.landed else 'discarded'}; steps jumped over so far: "
+            f"it {iteration}: objective {self.objective:.6g} before the jump, {gradient.compliance:.6g} at the "
+            f"landing, which is {'kept' if self.landed else 'discarded'}; steps jumped over so far: "
             f"{self.kept * self.spec.jump}, exact solves for landings that were discarded: {self.discarded}"
         )
         return x
@@ -149,7 +149,7 @@ class Koopman:
         """The exact gradient at rho (n,), with the cost of a landing that was discarded before it (collective)."""
         gradient = self._landing or from_state(self.physics, self.physics.solve(rho))
         self._landing = None
-        self.objective = gradient.objective
+        self.objective = gradient.compliance
         if self.in_vain is None:
             return gradient
         return replace(

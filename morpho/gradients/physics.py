@@ -49,6 +49,10 @@ class Physics(Protocol):
     def mesh(self) -> Any:
         """Of which sources use `key`, `n` and `n_global`."""
 
+    @property
+    def scale(self) -> Array:
+        """Of the pairs of load cases that stand for displacements, the last ones."""
+
     def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State: ...
     def coarse(self, block: int) -> Any: ...
     def displacements(self) -> list[Array]:
@@ -68,6 +72,7 @@ def from_state(physics: Physics, state: State) -> Gradient:
         linear_iterations=state.linear_iterations,
         seconds=state.seconds,
         energy=state.energy,
+        scale=physics.scale,
     )
 
 
@@ -86,7 +91,16 @@ def from_energies(
     d_cases = np.multiply(energy, slope, dtype=np.float64)
     if weight_work is not None:
         d_cases += 2 * weight_work
-    return Gradient(cases, d_cases, physics.weights, "estimated", 0, seconds, coarse_iterations=coarse_iterations)
+    return Gradient(
+        cases,
+        d_cases,
+        physics.weights,
+        "estimated",
+        0,
+        seconds,
+        coarse_iterations=coarse_iterations,
+        scale=physics.scale,
+    )
 
 
 def weight_work_of(physics: Physics, rho: Array, exact: Gradient) -> Array:

@@ -36,6 +36,7 @@ class Secant:
         self.physics, self.two_scale = physics, two_scale
         self.ratio: Floats = np.ones((len(physics.weights), physics.mesh.n), np.float32)
         self.compliance_ratio = np.ones(len(physics.weights))
+        self.compliance_offset = np.zeros(len(physics.weights))  #: of pairs, whose difference counts, instead
         self.weight_work: Array | None = None  #: exact minus coarse
 
     def estimate(self, rho: Array) -> Gradient:
@@ -45,7 +46,7 @@ class Secant:
         return from_energies(
             self.physics,
             rho,
-            coarse.compliance * self.compliance_ratio,
+            coarse.compliance * self.compliance_ratio + self.compliance_offset,
             self._energy(rho, coarse.energy),
             coarse.weight_work if self.weight_work is None else coarse.weight_work + self.weight_work,
             time.perf_counter() - start,
@@ -62,20 +63,29 @@ class Secant:
         assert exact.energy is not None
         np.divide(exact.energy, np.maximum(coarse.energy, TINY), out=self.ratio, casting="same_kind")
         np.clip(self.ratio, 1 / CLIP, CLIP, out=self.ratio)
-        self.compliance_ratio = exact.cases / coarse.compliance
+        self._take_values(exact, coarse.compliance)
         if coarse.weight_work is not None:
             self.weight_work = weight_work_of(self.physics, rho, exact) - coarse.weight_work
+
+    def _take_values(self, exact: Gradient, coarse: Array) -> None:
+        """Take exact compliances as those that estimates start from (local)."""
+        pairs = slice(exact.n_given, None)
+        self.compliance_ratio[:] = exact.cases / coarse
+        self.compliance_ratio[pairs] = 1.0
+        self.compliance_offset[pairs] = exact.cases[pairs] - coarse[pairs]
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """(n,) or (n, k) arrays and JSON values for a checkpoint (local)."""
         arrays = {"ratio": self.ratio.T.astype(np.float64)}
         if self.weight_work is not None:
             arrays["weight_work"] = self.weight_work.T.copy()
-        return arrays, {"compliance_ratio": list(self.compliance_ratio)}
+        both = {"compliance_ratio": self.compliance_ratio, "compliance_offset": self.compliance_offset}
+        return arrays, {name: values.tolist() for name, values in both.items()}
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
         self.ratio = np.ascontiguousarray(arrays["ratio"].T, dtype=np.float32)
         self.compliance_ratio = np.array(values["compliance_ratio"])
+        self.compliance_offset = np.array(values.get("compliance_offset", np.zeros(len(self.compliance_ratio))))
         if "weight_work" in arrays:
             self.weight_work = np.ascontiguousarray(arrays["weight_work"].T)

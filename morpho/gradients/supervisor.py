@@ -13,7 +13,6 @@ from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
 from morpho.gradients.inexact import Inexact
 from morpho.gradients.kernels import distance, signs
-from morpho.gradients.measure import Measure
 from morpho.gradients.physics import Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
@@ -69,6 +68,17 @@ class Schedule:
     best: float = math.inf  #: smallest measure in this stage
     failures: int = 0
     gave_up: bool = False  #: whether the rest of the run is inexact
+
+
+class Measure(Protocol):
+    """What may not rise between exact gradients; see `responses.measure`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def limits(self) -> bool: ...
+    def at(self, gradient: Gradient) -> float: ...
+    def floor(self, gradient: Gradient) -> float: ...
 
 
 @runtime_checkable
@@ -175,7 +185,7 @@ class Supervisor:
                 return self._advice(estimate, "exact")
             reason = self._objection(estimate)
             if not reason:
-                plan.estimate = estimate.objective
+                plan.estimate = estimate.size
                 if not self.card.corrected:
                     self._pace(iteration, estimate, stage_is_new)
                 return self._advice(estimate, stands_in or "estimate")
@@ -187,7 +197,8 @@ class Supervisor:
         if self.measure is None or not self.paced:
             return
         plan, now = self.schedule, self.measure.at(gradient)
-        flips = not stage_is_new and now - plan.measure > FLIP * abs(plan.measure)
+        size = max(abs(plan.measure), self.measure.floor(gradient))
+        flips = not stage_is_new and now - plan.measure > FLIP * size
         plan.move_scale = 0.5 * plan.move_scale if flips else min(1.0, 1.2 * plan.move_scale)
         if flips:
             log.info(f"it {iteration}: {self._risen(plan.measure, now)}; shorter steps")
@@ -235,13 +246,13 @@ class Supervisor:
 
     def _objection(self, estimate: Gradient) -> str:
         """What is wrong with an estimate, empty if nothing (collective)."""
-        d = estimate.d_objective
+        d = estimate.d_size
         total, size, positive = self.physics.comm.allreduce(np.array(signs(d)))
-        if not (math.isfinite(size) and math.isfinite(estimate.objective)):
+        if not (math.isfinite(size) and math.isfinite(estimate.size)):
             return "the estimated gradient is not finite"
         if total >= 0 or (positive > WRONG * size and not self._may_be_positive):
             return "the estimated gradient has the wrong sign"
-        ratio = estimate.objective / self.schedule.estimate
+        ratio = estimate.size / self.schedule.estimate
         if self.measure is not None and not 1 / JUMP < ratio < JUMP:
             return f"the estimated objective jumps by a factor of {ratio:.3g}"
         return ""
@@ -260,12 +271,13 @@ class Supervisor:
         if self.two_scale is not None:
             self.two_scale.follow(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
-        now = exact.objective if self.measure is None else self.measure.at(exact)
+        now = self._measured(exact)
         lowest = plan.measure if strict else min(plan.best, plan.measure)
         share = 0.0 if strict else min(spec.rollback, ASTRAY) if self._is_last(iteration) else spec.rollback
-        allowed = share * abs(lowest)
+        floor = 0.0 if self.measure is None else self.measure.floor(exact)
+        allowed = share * max(abs(lowest), floor)
         rises = before is not None and now > lowest + allowed
-        broken = now - lowest > (JUMP - 1) * abs(lowest)
+        broken = now - lowest > (JUMP - 1) * max(abs(lowest), floor)
         rollback = rises and self.measure is not None and (strict or broken or plan.since > 1) and may_go_back
         if rollback:
             log.warning(
@@ -277,7 +289,7 @@ class Supervisor:
                 part.learn(rho, exact)
         if plan.since == 1 and not rollback:
             self._pace(iteration, exact, before is None)
-        astray = before is not None and plan.since > 1 and now - plan.measure > ASTRAY * abs(plan.measure)
+        astray = before is not None and plan.since > 1 and now - plan.measure > ASTRAY * max(abs(plan.measure), floor)
         self._adapt(iteration, error, rival_error, rollback, astray)
         how: How = "exact" if exact.kind == "exact" else "correction"
         used = exact
@@ -294,9 +306,12 @@ class Supervisor:
         self._keep(used)
         if not rollback:
             self._anchor = rho
-        guessed = exact.objective if guesses[0] is None else guesses[0].objective
-        drift = exact.objective / guessed if guessed else math.nan
+        guessed = exact.size if guesses[0] is None else guesses[0].size
+        drift = exact.size / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift, extra_solves=again)
+
+    def _measured(self, exact: Gradient) -> float:
+        return exact.size if self.measure is None else self.measure.at(exact)
 
     def _risen(self, before: float, now: float) -> str:
         return f"{'the objective' if self.measure is None else self.measure.name} rose from {before:.6g} to {now:.6g}"
@@ -304,8 +319,8 @@ class Supervisor:
     def _keep(self, exact: Gradient) -> None:
         """Take an exact gradient as the one to fall back to (local)."""
         self._exact = exact
-        self.schedule.measure = exact.objective if self.measure is None else self.measure.at(exact)
-        self.schedule.estimate = exact.objective
+        self.schedule.measure = self._measured(exact)
+        self.schedule.estimate = exact.size
 
     def _adapt(self, iteration: int, error: float, rival_error: float, rollback: bool, astray: bool) -> None:
         """The next gap, and whom to believe until then (local)."""
@@ -337,12 +352,12 @@ class Supervisor:
         log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next correction in {self.gap}")
 
     def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
-        """Relative 2-norm of the difference of two gradients, of the load case that has the largest (collective)."""
+        """Relative 2-norm of the difference of two gradients, of the load case or displacement that has the largest
+        (collective)."""
         if estimate is None:
             return math.nan
         errors = []
-        for i in range(len(exact.d_cases)):
-            ours, theirs = np.asarray(estimate.d_cases[i]), np.asarray(exact.d_cases[i])
+        for ours, theirs in zip(_derivatives(estimate), _derivatives(exact), strict=True):
             errors.append(relative_error(self.physics.comm, ours - theirs, theirs))
         return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
 
@@ -370,9 +385,16 @@ class Supervisor:
         if "exact" in arrays:
             cases, kind = np.array(values["exact"]["cases"]), values["exact"]["kind"]
             d_cases = np.ascontiguousarray(arrays["exact"].T)
-            self._exact = Gradient(cases, d_cases, np.asarray(self.physics.weights), kind, 0, 0.0)
+            weights, scale = np.asarray(self.physics.weights), self.physics.scale
+            self._exact = Gradient(cases, d_cases, weights, kind, 0, 0.0, scale=scale)
 
     def _parts(self) -> list[tuple[str, Any]]:
         """Sources with something to save, by the name of their part in a checkpoint."""
         both = (("source", self.source), ("rival", self.rival))
         return [(name, part) for name, part in both if hasattr(part, "save")]
+
+
+def _derivatives(gradient: Gradient) -> list[Array]:
+    """(n,) of every load case of the problem and every displacement (local)."""
+    cases = [np.asarray(gradient.d_cases[i]) for i in range(gradient.n_given)]
+    return cases + [gradient.d_displacement(q) for q in range(len(gradient.scale))]

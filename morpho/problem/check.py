@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from morpho.problem.regions import Region
-from morpho.problem.spec import BoxMesh, Problem, VolumeConstraint
+from morpho.problem.spec import (
+    BoxMesh,
+    ComplianceConstraint,
+    DisplacementConstraint,
+    Objective,
+    Problem,
+    VolumeConstraint,
+)
 
 FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow for 1e-6 of it
 BEYOND = 10**10  #: cells; memory is the first concern of so many
@@ -23,9 +30,13 @@ def regions(problem: Problem) -> Iterator[tuple[str, Region]]:
         for j, force in enumerate(case.forces):
             if force.region is not None:
                 yield f"loads[{i}].forces[{j}].region", force.region
+    for i, spring in enumerate(problem.springs):
+        yield f"springs[{i}].region", spring.region
     for i, constraint in enumerate(problem.constraints):
-        if isinstance(constraint, VolumeConstraint) and constraint.region is not None:
+        if not isinstance(constraint, ComplianceConstraint) and constraint.region is not None:
             yield f"constraints[{i}].region", constraint.region
+    if problem.objective.region is not None:
+        yield "objective.region", problem.objective.region
     for kind in ("solid", "void"):
         for i, region in enumerate(getattr(problem.design.passive, kind)):
             yield f"design.passive.{kind}[{i}]", region
@@ -57,6 +68,13 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
                 f"supports[{i}].value: got {len(support.value)} numbers for {len(components)} held components; "
                 "give one number, or one for each component in fix"
             )
+    for i, spring in enumerate(problem.springs):
+        vector(f"springs[{i}].stiffness", spring.stiffness)
+    for place, given in displacements(problem):
+        if isinstance(given.direction, tuple):
+            vector(f"{place}.direction", given.direction)
+        elif given.direction is not None:
+            axis(f"{place}.direction", given.direction)
     for i, case in enumerate(problem.loads):
         for j, force in enumerate(case.forces):
             value = getattr(force, force.kind)
@@ -64,6 +82,26 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
                 vector(f"loads[{i}].forces[{j}].{force.kind}", value)
             if force.kind == "line" and dim == 2:
                 said.append(f"loads[{i}].forces[{j}].line: a 2-D mesh has no line loads; use traction")
+    return said
+
+
+def displacements(problem: Problem) -> Iterator[tuple[str, Objective | DisplacementConstraint]]:
+    """Every displacement that is minimised or limited, with its place (local)."""
+    if problem.objective.kind == "displacement":
+        yield "objective", problem.objective
+    for i, constraint in enumerate(problem.constraints):
+        if isinstance(constraint, DisplacementConstraint):
+            yield f"constraints[{i}]", constraint
+
+
+def _which_case(problem: Problem) -> list[str]:
+    """Complaints about the load cases that displacements are of (local)."""
+    said, cases = [], [case.name for case in problem.loads]
+    for place, given in displacements(problem):
+        if given.case is None and len(cases) > 1:
+            said.append(f"{place}.case: there are several load cases; name one of {', '.join(cases)}")
+        elif given.case is not None and given.case not in cases:
+            said.append(f"{place}.case: there is no load case {given.case!r}; the cases are {', '.join(cases)}")
     return said
 
 
@@ -90,23 +128,24 @@ def check_consistency(problem: Problem) -> list[str]:
                 f"constraints[{i}].max: where only supports move the compliance is minus the stored energy, "
                 "never above a limit; constrain the volume, or load the structure by forces"
             )
+    said += _which_case(problem)
     kinds = [constraint.kind for constraint in problem.constraints]
-    if problem.objective.kind == "volume" and "compliance" not in kinds:
-        said.append("constraints: the least volume is none at all; add a constraint of kind compliance")
+    if problem.objective.kind == "volume" and set(kinds) <= {"volume"}:
+        said.append("constraints: the least volume is none at all; add one of kind compliance or displacement")
     if problem.objective.kind == "black_box":
         if problem.gradient.source != "guided_es":
             said.append(
                 f"gradient.source: {problem.gradient.source} needs the derivative of the objective, and a black box "
                 "has values only; use guided_es"
             )
-        if "compliance" in kinds:
+        if set(kinds) > {"volume"} or "volume" not in kinds:
             said.append("constraints: beside a black box only constraints of kind volume are possible")
     if problem.optimizer.kind == "oc" and problem.weighs:
         said.append(
             "optimizer.kind: oc needs an objective that falls wherever material is added, and with self weight it may "
             "rise; use mma, or leave kind out"
         )
-    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind == "volume"):
+    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind in ("volume", "displacement")):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")

@@ -6,10 +6,11 @@ from the standard vocabulary of the field.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
 
 from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
 from morpho.problem.gradient_spec import GradientSpec
@@ -134,6 +135,20 @@ class Force(OneOf):
         return self
 
 
+class Spring(Spec):
+    """A spring between a region and the ground: what a mechanism works against. It holds no part in place."""
+
+    region: Region
+    stiffness: Vector = Field(description="force per displacement, for each component, spread evenly over the region")
+
+    @field_validator("stiffness")
+    @classmethod
+    def _pulls_back(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value) < 0 or not any(value):
+            raise ValueError(f"got {list(value)}; give 0 or more for each component, and more for one")
+        return value
+
+
 class LoadCase(Spec):
     """Forces that act together; the objective is the weighted sum over the cases."""
 
@@ -142,15 +157,58 @@ class LoadCase(Spec):
     forces: tuple[Force, ...] = Field((), description="may be empty where supports prescribe displacements")
 
 
+def _points_somewhere(value: str | tuple[float, ...]) -> str | tuple[float, ...]:
+    if not isinstance(value, str) and not any(value):
+        raise ValueError(f"got {list(value)}; a direction is not zero")
+    return value
+
+
+Direction = Annotated[Axis | Vector, AfterValidator(_points_somewhere)]
+
+
+class Probe(Spec):
+    """A displacement: the mean over a region, in a direction, under a load case."""
+
+    region: Region
+    direction: Direction = Field(description="x, y, z, or a vector, whose length does not count")
+    case: str | None = Field(None, description="load case; may be left out where there is only one")
+
+    def unit(self, dim: int) -> tuple[float, ...]:
+        """(dim,) the direction, of length 1."""
+        if isinstance(self.direction, str):
+            return tuple(float(axis == self.direction) for axis in "xyz"[:dim])
+        length = math.hypot(*self.direction)
+        return tuple(component / length for component in self.direction)
+
+
 class Objective(Spec):
     """What is minimised; a black box gives values only, which is what `gradient.source: guided_es` is for."""
 
-    kind: Literal["compliance", "volume", "black_box"] = "compliance"
+    kind: Literal["compliance", "volume", "displacement", "black_box"] = "compliance"
+    region: Region | None = Field(None, description="of displacement: its mean over these facets, edges or vertices")
+    direction: Direction | None = Field(None, description="of displacement: x, y, z, or a vector")
+    case: str | None = Field(None, description="of displacement: load case, where there are several")
     value: str = Field(
         "thresholded",
         description="of a black box: thresholded (compliance of the 0/1 design of equal volume), or file.py:function, "
         "the path relative to the problem file",
     )
+
+    @model_validator(mode="after")
+    def _of_a_displacement(self) -> Objective:
+        given = [name for name in ("region", "direction", "case") if getattr(self, name) is not None]
+        if self.kind != "displacement" and given:
+            raise ValueError(f"{self.kind} takes no {' and no '.join(given)}")
+        if self.kind == "displacement" and (self.region is None or self.direction is None):
+            raise ValueError("displacement needs a region and a direction")
+        return self
+
+    @property
+    def probe(self) -> Probe | None:
+        """The displacement that is minimised, None if it is something else."""
+        if self.region is None or self.direction is None:
+            return None
+        return Probe(region=self.region, direction=self.direction, case=self.case)
 
     @field_validator("value")
     @classmethod
@@ -184,7 +242,30 @@ class ComplianceConstraint(Spec):
     case: str | None = None
 
 
-Constraint = Annotated[VolumeConstraint | ComplianceConstraint, Field(discriminator="kind")]
+class DisplacementConstraint(Probe):
+    """A displacement at most `max`, at least `min`, or between them."""
+
+    kind: Literal["displacement"]
+    max: Number | None = None
+    min: Number | None = None
+
+    @property
+    def probe(self) -> Probe:
+        """What is limited."""
+        return Probe(region=self.region, direction=self.direction, case=self.case)
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> DisplacementConstraint:
+        if self.max is None and self.min is None:
+            raise ValueError("give max, min or both")
+        if 0 in (self.max, self.min):
+            raise ValueError("a limit of zero has no size to measure a miss by; give a small number")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min is {self.min:g}, above max, {self.max:g}")
+        return self
+
+
+Constraint = Annotated[VolumeConstraint | ComplianceConstraint | DisplacementConstraint, Field(discriminator="kind")]
 
 
 class Filter(Spec):
@@ -296,6 +377,7 @@ class Problem(Spec):
     )
     material: Material = Material()
     supports: Annotated[tuple[Support, ...], Field(min_length=1)]
+    springs: tuple[Spring, ...] = ()
     loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)] = (LoadCase(),)
     objective: Objective = Objective()
     constraints: Annotated[tuple[Constraint, ...], Field(min_length=1)]
@@ -316,6 +398,17 @@ class Problem(Spec):
         return value
 
     @property
+    def probes(self) -> tuple[Probe, ...]:
+        """The displacements in the objective and the constraints, each once."""
+        limited = [c.probe for c in self.constraints if isinstance(c, DisplacementConstraint)]
+        sought = [self.objective.probe] if self.objective.probe else []
+        return tuple(dict.fromkeys([*sought, *limited]))
+
+    def case_of(self, probe: Probe) -> int:
+        """Number of the load case of a displacement."""
+        return 0 if probe.case is None else [case.name for case in self.loads].index(probe.case)
+
+    @property
     def weighs(self) -> bool:
         """Whether a load grows with the density, so that material may make the design worse."""
         return any(any(force.self_weight or ()) for case in self.loads for force in case.forces)
@@ -326,7 +419,7 @@ class Problem(Spec):
         if self.optimizer.kind != "auto":
             return self.optimizer.kind
         one_volume = [constraint.kind for constraint in self.constraints] == ["volume"]
-        falls = self.objective.kind != "volume" and self.objective.function is None and not self.weighs
+        falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function and not self.weighs
         return "oc" if one_volume and falls else "mma"
 
     def move_limit(self, iteration: int) -> float:

@@ -9,8 +9,10 @@ import numpy as np
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_dot
-from morpho.problem.spec import Constraint, Problem, VolumeConstraint
+from morpho.problem.spec import ComplianceConstraint, Constraint, Objective, Probe, Problem, VolumeConstraint
 from morpho.responses.compliance import Compliance
+from morpho.responses.displacement import Displacement
+from morpho.responses.measure import NO_DENSITY, Measure
 from morpho.responses.response import Bound, Response
 from morpho.responses.volume import Volume
 
@@ -20,18 +22,33 @@ class Responses:
 
     def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
         self.mesh = mesh
-        self._cases = [case.name for case in problem.loads]
-        self.objective: Response = Volume(mesh) if problem.objective.kind == "volume" else Compliance(self._cases)
-        self.bounds = [self._bound(i, constraint) for i, constraint in enumerate(problem.constraints)]
+        self._cases, self._probes = [case.name for case in problem.loads], problem.probes
+        self.objective = self._objective(problem.objective)
+        self.bounds = [b for i, constraint in enumerate(problem.constraints) for b in self._bounds(i, constraint)]
+        self.measure = Measure.of(self.objective, self.bounds) if problem.objective.kind != "black_box" else None
         everything = [self.objective, *(bound.response for bound in self.bounds)]
         self.complaints = [text for response in everything for text in response.complaints]
         #: d constraint / d x of each volume, where it is the same at every design
         self._pulled: dict[int, Array] = {}
 
-    def _bound(self, i: int, constraint: Constraint) -> Bound:
-        if isinstance(constraint, VolumeConstraint):
-            return Bound(Volume(self.mesh, constraint.region, f"constraints[{i}]"), constraint.volume_fraction)
-        return Bound(Compliance(self._cases, constraint.case), constraint.max)
+    def _objective(self, given: Objective) -> Response:
+        if given.kind == "volume":
+            return Volume(self.mesh)
+        return Compliance(self._cases) if given.probe is None else self._displacement(given.probe)
+
+    def _bounds(self, i: int, given: Constraint) -> list[Bound]:
+        place = f"constraints[{i}]"
+        if isinstance(given, VolumeConstraint):
+            return [Bound(Volume(self.mesh, given.region, place), given.volume_fraction, place)]
+        if isinstance(given, ComplianceConstraint):
+            return [Bound(Compliance(self._cases, given.case), given.max, place)]
+        limits = ((given.max, 1.0), (given.min, -1.0))
+        return [
+            Bound(self._displacement(given.probe), limit, place, sign) for limit, sign in limits if limit is not None
+        ]
+
+    def _displacement(self, probe: Probe) -> Displacement:
+        return Displacement(probe, self._probes.index(probe))
 
     def volume_and_greyness(self, rho: Array) -> tuple[float, float]:
         """Share of the mesh that is solid, and the mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
@@ -39,6 +56,12 @@ class Responses:
         sums = np.array([np.einsum("i,i", volumes, rho), np.einsum("i,i,i", volumes, rho, rho)])
         volume, square = self.mesh.comm.allreduce(sums) / self.mesh.total_volume
         return float(volume), float(4 * (volume - square))
+
+    def sensitivity(self, gradient: Gradient) -> Array:
+        """(n,) derivative with respect to rho of the objective, of the compliance where that is a volume (local)."""
+        if self.objective.of_state:
+            return self.objective.at(NO_DENSITY, gradient).d_rho
+        return gradient.d_compliance
 
     def evaluate(
         self,

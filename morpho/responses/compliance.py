@@ -18,5 +18,8 @@ class Compliance:
 
     def at(self, rho: Array, gradient: Gradient) -> Value:
         if self._case is None:
-            return Value(gradient.objective, gradient.d_objective)
+            return Value(gradient.compliance, gradient.d_compliance)
         return Value(float(gradient.cases[self._case]), gradient.d_cases[self._case])
+
+    def floor(self, gradient: Gradient) -> float:
+        return 0.0

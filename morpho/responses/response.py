@@ -29,6 +29,10 @@ class Response(Protocol):
         """Its value at the physical density (n,), whose load cases are known (collective)."""
         ...
 
+    def floor(self, gradient: Gradient) -> float:
+        """A size that its changes may be compared with where it passes zero, 0 where it does not (local)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -36,6 +40,7 @@ class Bound:
 
     response: Response
     limit: float
+    place: str  #: in the problem file
     sign: float = 1.0  #: 1: at most the limit, -1: at least
 
     def value(self, found: float) -> float:

@@ -130,8 +130,8 @@ def test_estimate_is_made_of_the_derivatives_along_its_directions():
         basis = guided_search.orthonormal_basis(COMM, np.array(parts.source.past))
         search = Search(mesh.key, mesh.n, basis, spec.sigma * np.sqrt(mesh.n), spec.alpha)
     directions = np.array([sum(search.draw(number)) for number in range(spec.pairs)])
-    expected = (directions @ exact.d_objective) @ directions / search.sigma**2 / spec.pairs
-    off = found.d_objective - np.minimum(expected, 0)
+    expected = (directions @ exact.d_compliance) @ directions / search.sigma**2 / spec.pairs
+    off = found.d_compliance - np.minimum(expected, 0)
     assert np.linalg.norm(off) < 0.01 * np.linalg.norm(expected)
     assert found.objective == pytest.approx(exact.objective, rel=1e-6)
     assert found.kind == "estimated" and found.linear_iterations > 2 * spec.pairs
@@ -141,7 +141,7 @@ def test_seed_selects_the_directions():
     found = []
     for seed in (0, 0, 1, 2**29 - 1):
         with Parts(stiff(2, 1, seed=seed), COMM) as parts:
-            found.append(parts.source.estimate(random_cells(parts.mesh, 0.3, 0.7)).d_objective)
+            found.append(parts.source.estimate(random_cells(parts.mesh, 0.3, 0.7)).d_compliance)
     np.testing.assert_array_equal(found[0], found[1])
     for one, other in ((found[0], found[2]), (found[0], found[3]), (found[2], found[3])):
         assert np.linalg.norm(one - other) > 0.1 * np.linalg.norm(one)

@@ -217,7 +217,7 @@ def test_the_last_step_is_taken_back_for_a_small_rise():
         parts.supervisor.advise(10, rho, 0.2)
         advice = parts.supervisor.advise(40, worse, 0.2)
         assert advice.rollback and advice.gradient.kind == "exact" and advice.extra_solves == 1
-        assert advice.gradient.objective == pytest.approx(Exact(parts.physics).estimate(rho).objective, rel=1e-8)
+        assert advice.gradient.compliance == pytest.approx(Exact(parts.physics).estimate(rho).compliance, rel=1e-8)
 
 
 def test_a_rise_shortens_the_gap():
@@ -359,7 +359,7 @@ def test_no_step_is_taken_back_across_a_continuation(name):
     assert result.objective == pytest.approx(exact.objective, rel=0.05)
     with Parts(given, MPI.COMM_SELF) as parts:
         parts.enter_iteration(40)
-        assert result.objective == pytest.approx(Exact(parts.physics).estimate(result.rho).objective, rel=1e-6)
+        assert result.objective == pytest.approx(Exact(parts.physics).estimate(result.rho).compliance, rel=1e-6)
 
 
 def test_secant_that_is_good_enough_stands_in_once_that_was_seen_over_a_gap():

@@ -20,19 +20,26 @@ from morpho.parallel import any_rank
 
 @dataclass
 class Operator:
-    """The stiffness of all cells with held dofs taken out, in float64."""
+    """The stiffness of all cells and springs with held dofs taken out, in float64."""
 
     element: Element
     planes: SharedPlanes
     E: Array  #: (z, y, x)
     held: Dofs
+    sprung: Dofs  #: of the nodes that this rank owns
+    springs: Array  #: stiffness of each
 
     def add(self, y: Array, u: Array, sign: float = 1.0) -> None:
         """y += sign A u; held entries of y become zero (collective)."""
         self.planes.keep_owned(y)
         self.element.kernels.add_stiffness(y, u, self.E, sign * self.element.modes)
+        y.reshape(-1)[self.sprung] += sign * self.springs * u.reshape(-1)[self.sprung]
         self.planes.sum(y)
         y.reshape(-1)[self.held] = 0
+
+    def spring_energy(self, u: Array) -> float:
+        """Twice the energy in the springs of this rank (local)."""
+        return float(self.springs @ u.reshape(-1)[self.sprung] ** 2)
 
     def dot(self, a: Array, b: Array | Floats) -> float:
         """Inner product of two nodal fields, each node counted once (collective)."""

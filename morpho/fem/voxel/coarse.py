@@ -8,12 +8,14 @@ several times the iterations; blocks of two with the mean cost less and need nei
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morpho.errors import SolverError
 from morpho.fem.blocks import CoarseState, Floats, Indices
+from morpho.fem.dummy import SIGNS
 from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.halo import SharedPlanes
@@ -51,21 +53,28 @@ class VoxelCoarse:
         self._smooth_cells = CornerMean(self.planes, mesh.shape, element.layers)
         self._smooth_blocks = CornerMean(self.planes, self.shape, element.layers)
 
-        operator = Operator(element, self.planes, np.zeros(self.shape), np.flatnonzero(mask))
+        springs = np.zeros(mask.shape)
+        for forces in fine.springs:
+            springs += self._restricted(forces.dofs, forces.values)
+        self.planes.keep_owned(springs)
+        sprung = np.flatnonzero(springs)
+        held = np.flatnonzero(mask)
+        operator = Operator(element, self.planes, np.zeros(self.shape), held, sprung, springs.reshape(-1)[sprung])
         grid = build(element, self.planes, mask, depth, cells)
         self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
         self._modes = element.modes.astype(np.float32)
-        self._loads = [self._restricted(forces.dofs, forces.values) for forces in fine.forces]
+        given = (*fine.forces, *fine.dummies)
+        self._loads = [self._restricted(forces.dofs, forces.values) for forces in given]
         self._values = self._held_values(operator.held)
         self._is_set_up = False  #: whether the preconditioner is for this design
-        self.u = [np.zeros(mask.shape) for _ in fine.cases]
+        self.u = [np.zeros(mask.shape) for _ in given]  #: of the load cases, then of the dummy loads
         self._u_before = [u.copy() for u in self.u]  #: when the cells were last in step
 
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
-        fine, cg, k = self.fine, self._cg, len(self.u)
+        fine, cg, k = self.fine, self._cg, len(self.fine.weights)
         E = fine.material.stiffness(rho).reshape(fine.mesh.shape)
         sum_in_blocks(cg.operator.E, E, self.block)
         cg.operator.E *= self._scale
@@ -74,27 +83,41 @@ class VoxelCoarse:
         energy = np.empty((k, fine.mesh.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
-        for i, u in enumerate(self.u):
-            load = self._loads[i] + self._self_weight(i, rho)
-            iterations += self._solve_case(u, load)
-            energy_of_cells(energy[i].reshape(fine.mesh.shape), u, self._modes, self.block)
+        cases, loads = len(fine.cases), [load.copy() for load in self._loads]
+        for i, (u, load) in enumerate(zip(self.u, loads, strict=True)):
+            if i < cases:
+                load += self._self_weight(i, rho)
+            iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values))
+        for j, (u, load, i) in enumerate(self._loaded(loads)):
+            energy_of_cells(energy[j].reshape(fine.mesh.shape), u, self._modes, self.block)
             fine.element.kernels.strain_energy(stored, u, fine.element.modes)
-            sums = np.array([float(np.vdot(stored, cg.operator.E)), float(np.sum(cg.operator.E)) / self._scale])
-            energy_of_all, stiffness_of_all = self.planes.comm.allreduce(sums)
-            compliance[i] = 2 * cg.operator.dot(load, u) - energy_of_all
-            mean_energy[i] = energy_of_all / stiffness_of_all
+            A = cg.operator
+            sums = [float(np.vdot(stored, A.E)), float(np.sum(A.E)) / self._scale, A.spring_energy(u)]
+            energy_of_all, stiffness_of_all, in_springs = self.planes.comm.allreduce(np.array(sums))
+            compliance[j] = 2 * cg.operator.dot(load, u) - energy_of_all - in_springs
+            mean_energy[j] = energy_of_all / stiffness_of_all
             if weight_work is not None:
-                weight_work[i] = self._weight_work(i)
+                weight_work[j] = self._weight_work(i, u)
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
         seconds = time.perf_counter() - start
         return CoarseState(compliance, energy, mean_energy, weight_work, iterations, seconds)
 
-    def _solve_case(self, u: Array, load: Array) -> int:
+    def _loaded(self, loads: list[Array]) -> Iterator[tuple[Array, Array, int]]:
+        """Displacement, load and number of the load case of all of them, see `VoxelElasticity` (collective)."""
+        pairs, cases = self.fine.pairs, len(self.fine.cases)
+        for i in range(cases):
+            yield self.u[i], loads[i], i
+        scale = pairs.fix(self._cg.operator.norm, self.u[:cases], self.u[cases:])
+        for i, lam, unit, s in zip(pairs.cases, self.u[cases:], loads[cases:], scale, strict=True):
+            for sign in SIGNS:
+                yield self.u[i] + sign * s * lam, loads[i] + sign * s * unit, i
+
+    def _solve_case(self, u: Array, load: Array, values: Array) -> int:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
         cg.r[:] = load
-        norm = cg.start(u, self._values)
+        norm = cg.start(u, values)
         if cg.operator.norm(cg.r) <= RTOL * norm:
             return 0
         if not self._is_set_up:
@@ -115,7 +138,7 @@ class VoxelCoarse:
         return self._smooth_cells.apply(values)
 
     def improve(self) -> None:
-        for u, now, before in zip(self.fine.u, self.u, self._u_before, strict=False):
+        for u, now, before in zip(self.fine.displacements(), self.u, self._u_before, strict=False):
             step = now - before
             for mask in self._masks[-2:0:-1]:
                 finer = np.zeros(mask.shape)
@@ -164,8 +187,8 @@ class VoxelCoarse:
         self.planes.sum(nodes)
         return np.asarray(nodes * (density * self.fine.mesh.cell_volume / 2 ** len(density))[:, None])
 
-    def _weight_work(self, i: int) -> Array:
-        """(n,) work of the weight density of case i in each cell, the displacement averaged over its block (local)."""
+    def _weight_work(self, i: int, u: Array) -> Array:
+        """(n,) work of the weight density of case i in each cell, a displacement averaged over its block (local)."""
         work, mean = np.zeros(self.n_blocks), np.empty(self.shape)
         for c, density in enumerate(self.fine.weight_density[i]):
             mean_of_nodes(mean, self.u[i], c, self.fine.element.layers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from morpho.errors import SolverError
+from morpho.fem import dummy
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
@@ -20,7 +22,7 @@ from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.fem.voxel.halo import AXES, SharedPlanes
-from morpho.fem.voxel.loads import NodalForces, acts, assemble_case
+from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, hold
@@ -43,7 +45,6 @@ class VoxelElasticity:
     def __init__(self, mesh: VoxelMesh, problem: Problem) -> None:
         self.mesh, self.comm = mesh, mesh.comm
         self.material: Material = make_material(problem, iteration=1)
-        self.weights = np.array([case.weight for case in problem.loads])
         self.cases = [case.name for case in problem.loads]
         self.n_dofs = mesh.dim * mesh.n_nodes_global
         self.preset = "voxel multigrid"
@@ -58,10 +59,18 @@ class VoxelElasticity:
             forces, applied = assemble_case(mesh, self.planes, case, f"loads[{i}]")
             self.forces.append(forces)
             self.applied += applied
+        self.pairs = dummy.Pairs([problem.case_of(probe) for probe in problem.probes])
+        self.weights = self.pairs.weights(np.array([case.weight for case in problem.loads]))
+        seen = [assemble_case(mesh, self.planes, dummy.unit_load(probe, mesh.dim), "probe") for probe in problem.probes]
+        self.dummies = [forces for forces, _ in seen]
+        sprung = [assemble_case(mesh, self.planes, dummy.spring_load(s), "spring") for s in problem.springs]
+        self.springs = [forces for forces, _ in sprung]
         nz, ny, nx = mesh.node_shape
         self.shape = nz, ny, mesh.dim, nx
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
+        self.owned_dummies = [forces.owned(self.planes, self.shape) for forces in self.dummies]
         self.complaints += [a.complaint for a in self.applied if a.complaint]
+        self.complaints += dummy.complaints(problem, [a for _, a in seen], [a for _, a in sprung])
         if not self.complaints:
             acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
             _, x, values = by_node(mesh, self.supports.dofs, self.supports.values)
@@ -70,6 +79,7 @@ class VoxelElasticity:
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
         ]
+        self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.notes: list[str] = []
         spacing = mesh.spacing[: mesh.dim]
         self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
@@ -107,8 +117,10 @@ class VoxelElasticity:
         if not _is_compiled(self.element.kernels):
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
         self.u: list[Array] = [np.zeros(self.shape) for _ in self.cases]
+        self.lam: list[Array] = [np.zeros(self.shape) for _ in self.dummies]  #: of the dummy loads
         grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells)
-        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs)
+        springs = [forces.owned(self.planes, self.shape) for forces in self.springs]
+        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs, *joined(springs))
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
         if self._settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
@@ -131,6 +143,9 @@ class VoxelElasticity:
         for i in range(len(self.cases)):
             taken, residual = self._solve_case(i, rho, rtol, at_most)
             iterations, worst = iterations + taken, max(worst, residual)
+        for q in range(len(self.dummies)):
+            taken, residual = self._solve_dummy(q, rtol, at_most)
+            iterations, worst = iterations + taken, max(worst, residual)
         loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
         return self._state(rho, iterations, start, converged=not loose)
 
@@ -145,21 +160,30 @@ class VoxelElasticity:
             A.add(y, v)
             return y
 
-        for i, u in enumerate(self.u):
-            self._set_load(i, rho, cg.r)
+        for i, u in enumerate(self.displacements()):
+            moves = self.moving and i < len(self.u)
+            if i < len(self.u):
+                self._set_load(i, rho, cg.r)
+            else:
+                self._put(self.dummies[i - len(self.u)], cg.r)
             cg.r.reshape(-1)[held] = 0
             lift, basis = bases[-1][i], [basis[i] for basis in bases]
-            if self.moving:  # the last displacement carries the prescribed values, differences to it do not
+            if moves:  # the last displacement carries the prescribed values, differences to it do not
                 A.add(cg.r, lift, -1.0)
                 basis = [v - lift for v in basis[:-1]]
             u[:], residual = best_combination(basis, cg.r, apply, A.dot)
-            u += lift if self.moving else 0.0
+            u += lift if moves else 0.0
             worst = max(worst, residual)
         return self._state(rho, 0, start, converged=False), worst
 
+    @property
+    def scale(self) -> Array:
+        """(p,) of the pairs of load cases that stand for displacements, none before the first solve (local)."""
+        return self.pairs.known
+
     def displacements(self) -> list[Array]:
-        """Nodal displacement of every load case, itself (local)."""
-        return list(self.u)
+        """Nodal displacement of every load case and every dummy load, itself (local)."""
+        return [*self.u, *self.lam]
 
     def _set_density(self, rho: Array) -> ConjugateGradients:
         """Put the stiffness of a density into the operator; the solver (collective)."""
@@ -172,29 +196,36 @@ class VoxelElasticity:
         """What follows from the displacements at a density (collective)."""
         assert self._cg is not None
         stiffness, slope = self._cg.operator.E.reshape(-1), self.material.derivative(rho)
-        shape = (len(self.cases), self.mesh.n)
+        shape = (len(self.weights), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
-        for i in range(len(self.cases)):
-            self._strain_energy(i, energy[i])
-            np.multiply(slope, energy[i], out=derivative[i])
-            np.negative(derivative[i], out=derivative[i])
-            work = self._work(i)
+        for k, (u, i, work) in enumerate(self._loaded()):
+            self.element.kernels.strain_energy(energy[k].reshape(self.mesh.shape), u, self.element.modes)
+            np.multiply(slope, energy[k], out=derivative[k])
+            np.negative(derivative[k], out=derivative[k])
             if self.weight_density[i].any():
-                weight_work = self._weight_work(i)
+                weight_work = self._weight_work(i, u)
                 work += float(rho @ weight_work)
-                derivative[i] += 2 * weight_work
-            sums = self.comm.allreduce(np.array([work, stiffness @ energy[i]]))
-            compliance[i] = 2 * sums[0] - sums[1]
+                derivative[k] += 2 * weight_work
+            stored = stiffness @ energy[k] + self._cg.operator.spring_energy(u)
+            sums = self.comm.allreduce(np.array([work, stored]))
+            compliance[k] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement is not finite; check the supports and the material")
         if converged and not self.moving and self._settings.rtol <= LOOSE:
             check_sign(compliance)
         return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
 
-    def _work(self, i: int) -> float:
-        """Work of the given forces of case i on the nodes this rank owns (local)."""
-        forces = self.owned_forces[i]
-        return float(forces.values @ self.u[i].reshape(-1)[forces.dofs])
+    def _loaded(self) -> Iterator[tuple[Array, int, float]]:
+        """Displacement, load case and work of the given forces on this rank of all load cases: those of the problem,
+        then the pairs that stand for displacements (collective)."""
+        for i, (u, forces) in enumerate(zip(self.u, self.owned_forces, strict=True)):
+            yield u, i, forces.work(u)
+        assert self._cg is not None
+        scale = self.pairs.fix(self._cg.operator.norm, self.u, self.lam)
+        for i, lam, s, unit in zip(self.pairs.cases, self.lam, scale, self.owned_dummies, strict=True):
+            for sign in dummy.SIGNS:
+                u = self.u[i] + sign * s * lam
+                yield u, i, self.owned_forces[i].work(u) + sign * s * unit.work(u)
 
     def _solve_case(self, i: int, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve load case i into self.u[i]; iterations and relative residual (collective)."""
@@ -211,17 +242,42 @@ class VoxelElasticity:
 
         return cg.solve(u, norm, watch, rtol, at_most, in_doubt)
 
+    def _solve_dummy(self, q: int, rtol: float | None, at_most: int | None) -> tuple[int, float]:
+        """Solve for a dummy load into self.lam[q]; iterations and relative residual (collective)."""
+        assert self._cg is not None
+        cg, lam, multiple = self._cg, self.lam[q], self._multiples[q]
+        if multiple is not None:  # self-adjoint
+            np.multiply(self.u[self.pairs.cases[q]], multiple, out=lam)
+            return 0, 0.0
+        self._put(self.dummies[q], cg.r)
+        norm = cg.start(lam, np.zeros(len(self.supports.dofs)))
+        if (rtol or self._settings.rtol) <= LOOSE:
+            return cg.solve(lam, norm, None, rtol, at_most)
+
+        def in_doubt(gain: float) -> bool:
+            return gain > DOUBTED * abs(float(self.comm.allreduce(self.owned_dummies[q].work(lam))))
+
+        return cg.solve(lam, norm, None, rtol, at_most, in_doubt)
+
+    def _multiple(self, q: int) -> float | None:
+        """c where dummy load q is c times the load of its case, whatever the density (collective)."""
+        i, loads = self.pairs.cases[q], []
+        for forces in (self.owned_dummies[q], self.owned_forces[i]):
+            loads.append(np.zeros(self.shape))
+            loads[-1].reshape(-1)[forces.dofs] = forces.values
+        found = dummy.multiple(self.comm, loads[0], loads[1])
+        return None if self.moving or self.weight_density[i].any() else found
+
     def _whole_work(self, i: int, rho: Array) -> float:
         """Work of all forces of case i (collective)."""
-        work = self._work(i)
+        work = self.owned_forces[i].work(self.u[i])
         if self.weight_density[i].any():
-            work += float(rho @ self._weight_work(i))
+            work += float(rho @ self._weight_work(i, self.u[i]))
         return float(self.comm.allreduce(work))
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
-        load[:] = 0
-        load.reshape(-1)[self.forces[i].dofs] = self.forces[i].values
+        self._put(self.forces[i], load)
         if not self.weight_density[i].any():
             return
         share = np.empty((load.shape[0], load.shape[1], 1, load.shape[3]))
@@ -231,16 +287,18 @@ class VoxelElasticity:
         for c, density in enumerate(self.weight_density[i]):
             load[:, :, c] += density * share[:, :, 0]
 
-    def _weight_work(self, i: int) -> Array:
-        """(n,) work of the weight density of case i in each cell (local)."""
+    def _put(self, forces: NodalForces, load: Array) -> None:
+        """Nodal forces as a whole vector (local)."""
+        load[:] = 0
+        load.reshape(-1)[forces.dofs] = forces.values
+
+    def _weight_work(self, i: int, u: Array) -> Array:
+        """(n,) work of the weight density of case i in each cell, for a displacement (local)."""
         work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)
         for c, density in enumerate(self.weight_density[i]):
-            mean_of_nodes(mean, self.u[i], c, self.element.layers)
+            mean_of_nodes(mean, u, c, self.element.layers)
             work += density * self.mesh.cell_volume * mean.reshape(-1)
         return work
-
-    def _strain_energy(self, i: int, energy: Array) -> None:
-        self.element.kernels.strain_energy(energy.reshape(self.mesh.shape), self.u[i], self.element.modes)
 
     def held_mask(self) -> Mask:
         """Which components of this rank's nodes are held (local)."""
@@ -256,21 +314,23 @@ class VoxelElasticity:
         return self._coarse[block]
 
     def displacement(self, i: int) -> Array:
-        """(n, dim) displacement of load case i at the lowest node of each owned cell (local).
+        """(n, dim) i-th of `displacements` at the lowest node of each owned cell (local).
 
         Enough to start the next solve from.
         """
         self.prepare()
         nz, ny, nx = self.mesh.shape
-        return np.ascontiguousarray(self.u[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)).reshape(self.mesh.n, -1)
+        return np.ascontiguousarray(self.displacements()[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)).reshape(
+            self.mesh.n, -1
+        )
 
     def set_displacement(self, i: int, values: Array) -> None:
-        """Start the next solve of load case i from what `displacement` gave, nearly (collective)."""
+        """Start the next solve for the i-th of `displacements` from what `displacement` gave, nearly (collective)."""
         self.prepare()
         for coarse in self._coarse.values():
             coarse.part()
         nz, ny, nx = self.mesh.shape
-        u = self.u[i]
+        u = self.displacements()[i]
         u[:] = 0
         u[:nz, :ny, :, :nx] = values.reshape(nz, ny, nx, self.mesh.dim).transpose(0, 1, 3, 2)
         self.planes.sum(u)

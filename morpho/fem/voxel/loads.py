@@ -30,6 +30,10 @@ class NodalForces:
     dofs: Dofs  #: sorted, into the flat nodal array (z, y, component, x) of this rank
     values: Array
 
+    def work(self, u: Array) -> float:
+        """Work of these forces in a nodal displacement (local)."""
+        return float(self.values @ u.reshape(-1)[self.dofs])
+
     def owned(self, planes: SharedPlanes, shape: tuple[int, ...]) -> NodalForces:
         """Those at nodes that this rank owns (local)."""
         place = np.unravel_index(self.dofs, shape)
@@ -37,6 +41,14 @@ class NodalForces:
         for axis in planes.low:
             owned &= place[axis] > 0
         return NodalForces(self.dofs[owned], self.values[owned])
+
+
+def joined(several: list[NodalForces]) -> tuple[Dofs, Array]:
+    """The sum of nodal vectors, as dofs and values (local)."""
+    dofs = np.concatenate([np.zeros(0, np.int64), *(forces.dofs for forces in several)])
+    values = np.concatenate([np.zeros(0), *(forces.values for forces in several)])
+    unique, at = np.unique(dofs, return_inverse=True)
+    return unique, np.asarray(np.bincount(at, values, len(unique)), np.float64)
 
 
 @dataclass(frozen=True)
