@@ -1,10 +1,4 @@
-"""Online neural synthetic gradients, after Zhang et al. (arXiv 2104.12282), in the anchored difference form.
-
-    log e_t = log e_s + (log eH_t - log eH_s) + N(phi_t) - N(phi_s)
-
-e is the strain energy of a cell at unit stiffness, eH the same in the displacement of its block, s the last exact
-design, phi what `features` sees. With N = 0 it is the secant; where nothing has changed since s it is exact.
-"""
+"""Online neural synthetic gradients, after Zhang et al. (arXiv 2104.12282), in the anchored difference form."""
 
 from __future__ import annotations
 
@@ -15,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from morpho import noise
-from morpho.gradients import features
+from morpho.gradients.anchored import Anchored, shipped
 from morpho.gradients.architectures import ARCHITECTURES, Architecture, layers
 from morpho.gradients.card import Card
 from morpho.gradients.features import NAMES, Snapshot
-from morpho.gradients.kernels import gather, infer
-from morpho.gradients.network import Network, Weights
+from morpho.gradients.kernels import gather
+from morpho.gradients.network import Network
 from morpho.gradients.patches import BlocksOfTwo, Patches, SingleCells
 from morpho.gradients.physics import Floats, Physics
 from morpho.gradients.samples import decoded, draw, encoded, together
@@ -31,14 +25,12 @@ from morpho.interfaces import Array, Gradient
 LARGEST_CHANGE = 3.0  #: of the target, a difference of logarithms
 HIDDEN = 24  #: neurons of a layer
 BATCH = 1024  #: samples of a training step
-VOID = 0.01  #: density up to which the secant will do
-LARGEST_EXPONENT = np.float32(30)  #: a network gone wrong must not overflow
 POOL = 12  #: newest batches of samples of a load case that training draws from
 CHUNK = 1 << 14  #: cells that go through torch at a time
 
 
-class Onsg(Secant):
-    """The secant with a network on top, see above. `learn` trains; every rank ends with the same network.
+class Onsg(Anchored):
+    """The secant with a network on top, see `anchored`. `learn` trains; every rank ends with the same network.
 
     Args:
         hidden: neurons of a layer, or channels of a convolution.
@@ -66,9 +58,12 @@ class Onsg(Secant):
     )
 
     @classmethod
-    def make(cls, tools: Tools) -> Onsg:
+    def make(cls, tools: Tools) -> Anchored:
         own = tools.spec.onsg.model_dump()
-        if own.pop("form") == "plain":
+        form = own.pop("form")
+        if form == "pretrained":
+            return Anchored(tools.physics, tools.two_scale, shipped(tools.spec.block))
+        if form == "plain":
             from morpho.gradients.onsg_plain import PlainOnsg
 
             own.pop("value_weight")  # values are all it has
@@ -88,7 +83,7 @@ class Onsg(Secant):
         architecture: Architecture = "mlp",
         value_weight: float = 0.0,
     ) -> None:
-        super().__init__(physics, two_scale)
+        super().__init__(physics, two_scale, None, window)
         self.seed = seed
         self.samples, self.first_steps, self.steps = samples, first_steps, steps
         self.patches: Patches = SingleCells()
@@ -98,30 +93,15 @@ class Onsg(Secant):
         self.network = Network(len(NAMES), hidden, BATCH, seed, architecture, self.patches.shape, value_weight)
         self.compiled, self.value_weight = architecture == "mlp", value_weight
         if self.compiled:
-            self.weights: Weights = self.network.weights()
-        self.past: deque[Snapshot] = deque(maxlen=window)
-        self.base: Floats | None = None  #: (k, n) log(e / eH) - N(phi) at the anchor
+            self.weights = self.network.weights()
         self.keys = physics.mesh.key
-        self.seconds = {"features": 0.0, "inference": 0.0, "training": 0.0}  #: so far
         self._pool: deque[tuple[Floats, ...]] = deque(maxlen=POOL * len(physics.weights))
         self._learned = 0
-
-    def _energy(self, rho: Array, coarse: Floats) -> Floats:
-        energy = super()._energy(rho, coarse)
-        if self.base is not None:
-            snapshot = self._look(rho)
-            start = time.perf_counter()
-            active = np.flatnonzero(rho > VOID)
-            for i in range(len(energy)):
-                energy[i, active] = self._energy_by_network(i, active, snapshot, coarse[i])
-            self.seconds["inference"] += time.perf_counter() - start
-        return energy
 
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Train on an exact gradient at rho, then take it as the anchor (collective)."""
         assert exact.energy is not None
-        coarse = self.two_scale.at(rho)
-        snapshot = features.with_exact(self._look(rho), exact.energy, coarse.energy)
+        snapshot = self._seen(rho, exact)
         begin = time.perf_counter()
         stiffness = self.physics.material.stiffness(rho) * (rho > 0)
         for i in range(len(self.physics.weights)):
@@ -134,7 +114,7 @@ class Onsg(Secant):
             self._learned += 1
             self._share()
         self._anchor(snapshot)
-        super().learn(rho, exact)
+        Secant.learn(self, rho, exact)
         self.seconds["training"] += time.perf_counter() - begin
 
     def _share(self) -> None:
@@ -143,21 +123,6 @@ class Onsg(Secant):
             self.weights = self.physics.comm.bcast(self.network.weights(), root=0)
         else:
             self.network.adam.take(self.physics.comm.bcast(self.network.adam.values(), root=0))
-
-    def _energy_by_network(self, i: int, cells: Any, now: Snapshot, coarse_energy: Floats) -> Floats:
-        """Energies of load case i in the given cells (local)."""
-        assert self.base is not None
-        out = self._infer(i, cells, now, self.past[-1])
-        out += self.base[i, cells]
-        np.minimum(out, LARGEST_EXPONENT, out=out)
-        return np.asarray(np.exp(out, out=out) * coarse_energy[cells])
-
-    def _anchor(self, snapshot: Snapshot) -> None:
-        """Take a design as the one that estimates start from (local)."""
-        self.base = snapshot.cells[:, -1].copy()
-        everything = np.arange(self.base.shape[1])
-        for i in range(len(self.base)):
-            self.base[i] -= self._infer(i, everything, snapshot, snapshot)
 
     def _collect(self, i: int, importance: Array, snapshot: Snapshot) -> None:
         """Add samples of load case i at a new exact design, paired with earlier ones, to the pool (collective)."""
@@ -172,19 +137,11 @@ class Onsg(Secant):
             values = [value] if self.value_weight else []
             self._pool.append(self._together(cells, after_then, before_then, target, *values))
 
-    def _look(self, rho: Array) -> Snapshot:
-        begin = time.perf_counter()
-        snapshot = features.look(self.two_scale, rho)
-        self.seconds["features"] += time.perf_counter() - begin
-        return snapshot
-
     def _infer(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """N(phi) of load case i in the given cells (local)."""
-        if not self.compiled:
-            return self._infer_in_torch(i, cells, now, then)
-        out, net, owner = np.empty(len(cells), np.float32), self.weights, self.two_scale.pairs.owner
-        infer(out, cells, now.cells[i, :-1], then.cells[i], now.blocks[i], then.blocks[i], owner, net.W, net.b, net.w)
-        return out
+        if self.compiled:
+            return super()._infer(i, cells, now, then)
+        return self._infer_in_torch(i, cells, now, then)
 
     def _infer_in_torch(self, i: int, cells: Any, now: Snapshot, then: Snapshot) -> Floats:
         """The same; 0 in cells that are in no patch (local)."""
@@ -232,14 +189,9 @@ class Onsg(Secant):
         Earlier designs are not kept: the next one is paired with the anchor only.
         """
         arrays, values = super().save()
-        if self.base is not None:
-            arrays["base"] = self.base.T.astype(np.float64)
-        for snapshot in list(self.past)[-1:]:
-            arrays |= features.saved(snapshot, self.two_scale)
         return arrays, values | {
             "network": self.network.save(),
             "pool": [[encoded(part) for part in batch] for batch in self._pool],
-            "levels": [list(snapshot.level) for snapshot in list(self.past)[-1:]],
             "seed": self.seed,
             "learned": self._learned,
         }
@@ -251,6 +203,3 @@ class Onsg(Secant):
         self.seed, self._learned = values["seed"], values["learned"]
         parts = 3 + (self.value_weight > 0)  # samples of another loss are left out
         self._pool.extend(tuple(decoded(*part) for part in batch) for batch in values["pool"] if len(batch) == parts)
-        if "base" in arrays:
-            self.base = np.ascontiguousarray(arrays["base"].T, dtype=np.float32)
-        self.past.extend(features.restored(arrays, level, self.two_scale) for level in values["levels"])

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from morpho.gradients.anchored import LARGEST_EXPONENT
 from morpho.gradients.features import Snapshot
-from morpho.gradients.onsg import LARGEST_EXPONENT, Onsg
+from morpho.gradients.onsg import Onsg
 from morpho.gradients.physics import Floats
 from morpho.interfaces import Array
 

@@ -29,8 +29,10 @@ def source_complaints(name: str, known: Sequence[str] = SOURCES) -> list[str]:
 class OnsgSpec(Spec):
     """The network of `source: onsg`."""
 
-    form: Literal["anchored", "plain"] = Field(
-        "anchored", description="learn differences from the last exact design, or the energies themselves"
+    form: Literal["anchored", "pretrained", "plain"] = Field(
+        "anchored",
+        description="learn differences from the last exact design, or know them from other problems (3-D), or learn "
+        "the energies themselves",
     )
     architecture: Literal["mlp", "residual", "conv"] = Field(
         "mlp",
