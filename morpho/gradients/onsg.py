@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from morpho import noise
+from morpho.errors import InputError
 from morpho.gradients.anchored import Anchored, shipped
 from morpho.gradients.architectures import ARCHITECTURES, Architecture, layers
 from morpho.gradients.card import Card
@@ -59,9 +60,18 @@ class Onsg(Anchored):
 
     @classmethod
     def make(cls, tools: Tools) -> Anchored:
+        """The source of a problem, in the form that is asked for.
+
+        Raises:
+            InputError: there is no network for this dimension.
+        """
         own = tools.spec.onsg.model_dump()
-        form = own.pop("form")
+        del own["form"]
+        dim = tools.physics.mesh.dim
+        form = tools.spec.onsg.form_in(dim)
         if form == "pretrained":
+            if dim != 3:
+                raise InputError("gradient.onsg.form: the network that ships with morpho knows 3-D only; use anchored")
             return Anchored(tools.physics, tools.two_scale, shipped(tools.spec.block))
         if form == "plain":
             from morpho.gradients.onsg_plain import PlainOnsg

@@ -85,7 +85,7 @@ class Prosg(Onsg):
             InputError: the network is none whose weights it can change.
         """
         network = tools.spec.onsg.model_dump()
-        if (network.pop("form"), network["architecture"]) != ("anchored", "mlp"):
+        if network.pop("form") not in (None, "anchored") or network["architecture"] != "mlp":
             raise InputError("gradient.onsg: prosg takes the anchored form and the architecture mlp only")
         return cls(tools.physics, tools.two_scale, **tools.spec.prosg.model_dump(), **network)
 

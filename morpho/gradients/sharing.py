@@ -30,17 +30,28 @@ def complaints(problems: Sequence[Problem]) -> list[str]:
         name = problem.gradient.source
         if name in registry.BUILT_IN and not hasattr(registry.source_class(name), "take_network"):
             said.append(f"{problem.name}: {_nothing(name)}")
+        elif name == "onsg" and problem.mesh.box and given_form(problem) == "pretrained":
+            said.append(
+                f"{problem.name}: gradient.onsg.form: a pretrained network learns nothing to share; use anchored"
+            )
     if not said:
         both = ((after.name, _difference(settings(before), settings(after))) for before, after in pairwise(problems))
         said = [f"{name}: {text}" for name, text in both if text]
     return said
 
 
+def given_form(problem: Problem) -> str | None:
+    """The form of onsg, None where only the mesh tells (local)."""
+    own = problem.gradient.onsg
+    return own.form_in(len(problem.mesh.box.size)) if problem.mesh.box is not None else own.form
+
+
 def settings(problem: Problem) -> dict[str, Any]:
     """What has to be the same for a network to go on with another problem, as JSON values (local)."""
     given = problem.gradient
     found: dict[str, Any] = {"source": given.source}
-    found |= {f"onsg.{key}": getattr(given.onsg, key) for key in ("form", "architecture", "hidden")}
+    found |= {"onsg.form": given_form(problem), "onsg.architecture": given.onsg.architecture}
+    found["onsg.hidden"] = given.onsg.hidden
     if given.source == "prosg":
         found |= {f"prosg.{key}": getattr(given.prosg, key) for key in ("form", "rank")}
     if given.onsg.architecture == "conv" and problem.mesh.box is not None:

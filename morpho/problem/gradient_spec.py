@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from morpho.problem.base import Count, Number, Positive, Spec, Whole
 
@@ -29,10 +29,10 @@ def source_complaints(name: str, known: Sequence[str] = SOURCES) -> list[str]:
 class OnsgSpec(Spec):
     """The network of `source: onsg`."""
 
-    form: Literal["anchored", "pretrained", "plain"] = Field(
-        "anchored",
-        description="learn differences from the last exact design, or know them from other problems (3-D), or learn "
-        "the energies themselves",
+    form: Literal["pretrained", "anchored", "plain"] | None = Field(
+        None,
+        description="know differences from the last exact design from other problems (3-D), learn them in the run, or "
+        "learn the energies themselves; default: pretrained in 3-D if nothing else is set here, else anchored",
     )
     architecture: Literal["mlp", "residual", "conv"] = Field(
         "mlp",
@@ -47,6 +47,18 @@ class OnsgSpec(Spec):
         0.0, ge=0, description="weight of the values beside their differences in the loss (Sobolev training)"
     )
     seed: Whole = Field(0, ge=0)
+
+    def form_in(self, dim: int) -> Literal["pretrained", "anchored", "plain"]:
+        """The form in force on a mesh of a dimension."""
+        return self.form or ("pretrained" if dim == 3 and self == OnsgSpec() else "anchored")
+
+    @model_validator(mode="after")
+    def _pretrained_as_it_is(self) -> OnsgSpec:
+        default = OnsgSpec.model_fields
+        other = [name for name, value in self if name != "form" and value != default[name].default]
+        if self.form == "pretrained" and other:
+            raise ValueError(f"pretrained is as it is, and takes no {' and no '.join(other)}; use anchored")
+        return self
 
 
 class RomSpec(Spec):

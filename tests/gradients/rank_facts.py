@@ -20,6 +20,7 @@ from morpho.problem import Problem
 RUNS: dict[str, Callable[[], Problem]] = {
     **{f"{name}, box": lambda name=name: cantilever(name) for name in (*SOURCES, "dni")},  # type: ignore[misc]
     **{f"{name}, triangles": lambda name=name: two_cases(name) for name in (*SOURCES[1:], "dni")},  # type: ignore[misc]
+    "onsg pretrained, box": lambda: cantilever("onsg", enough=0, onsg={"form": "pretrained"}),
     "prosg learned, box": lambda: cantilever("prosg", prosg={"form": "learned"}),
     "onsg residual, triangles": lambda: architecture_problems.small("residual", "triangles"),
     "onsg conv, box": lambda: architecture_problems.small("conv", "3"),

@@ -11,14 +11,19 @@ from helpers import box, by_key, make_problem, plane
 from morpho.interrupt import Interrupt
 from morpho.parts import Parts
 from morpho.problem import Problem
-from morpho.solve import Step, design_loop
+from morpho.solve import Step, design_loop, iterate
 
 SOURCES = ("inexact", "coarse", "secant", "rom", "onsg", "prosg", "sobolev", "bp_lambda")
 CELLS = {2: [48, 24], 3: [24, 12, 12]}
 
 
 def cantilever(source: str, dim: int = 3, iterations: int = 20, **gradient: Any) -> Problem:
-    """Clamped at x = 0, pulled down along the lower edge of the far end; the iteration limit ends it."""
+    """Clamped at x = 0, pulled down along the lower edge of the far end; the iteration limit ends it.
+
+    The network of onsg is trained in the run, also in 3-D.
+    """
+    if source == "onsg":
+        gradient["onsg"] = {"form": "anchored"} | gradient.get("onsg", {})
     cells = CELLS[dim]
     down = [0.0] * (dim - 1) + [-1.0]
     end = {"all_of": [plane("x", 2), plane("xyz"[dim - 1], 0)]}
@@ -55,3 +60,8 @@ def finished(problem: Problem, comm: MPI.Comm) -> tuple[list[Step], Any]:
     with Parts(problem, comm) as parts, Interrupt(comm) as interrupt:
         steps = list(design_loop(parts, parts.start(), interrupt))
         return steps, by_key(parts.mesh, steps[-1].rho)
+
+
+def run_steps(problem: Problem) -> list[Step]:
+    """All steps of a run on this process (local)."""
+    return list(iterate(problem, MPI.COMM_SELF))

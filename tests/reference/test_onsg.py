@@ -32,10 +32,15 @@ def exact():
     return run("exact")[-1].objective
 
 
-@pytest.mark.parametrize("gradient", [{}, {"every": 20}, {"enough": 0}], ids=["default", "every 20", "always at work"])
+ONLINE = {"onsg": {"form": "anchored"}}
+SETTINGS = {"default": {}, "every 20": {"every": 20}, "always at work": {"enough": 0}}
+SETTINGS |= {f"trained in the run, {name}": ONLINE | given for name, given in SETTINGS.items()}
+
+
+@pytest.mark.parametrize("gradient", SETTINGS.values(), ids=SETTINGS)
 def test_closed_loop(exact, gradient):
     steps = run("onsg", **gradient)
-    secant = run("secant", **{key: value for key, value in gradient.items() if key != "enough"})
+    secant = run("secant", **{key: value for key, value in gradient.items() if key not in ("enough", "onsg")})
     assert steps[-1].objective < 1.01 * exact
     assert steps[-1].objective < 1.01 * secant[-1].objective
     over_a_gap = [s.advice for s in steps if s.advice.since > 1 and s.advice.error == s.advice.error]
