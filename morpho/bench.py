@@ -161,7 +161,7 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
     record: Record = result.to_dict() | {"steps": steps, "judged": [], "thresholded": None, "pieces": None}
     if result.status.exit_code == 0 and _can_judge(problem):
         worths, black_and_white = judge(problem, comm, result.key, [rho for _, rho in kept])
-        record |= {"thresholded": black_and_white.compliance, "pieces": black_and_white.pieces}
+        record |= {"thresholded": black_and_white.value, "pieces": black_and_white.pieces}
         for (iteration, _), worth in zip(kept, worths, strict=True):
             seconds = result.setup_seconds + steps[iteration - 1]["seconds"]
             record["judged"].append({"iteration": iteration, "seconds": seconds} | asdict(worth))

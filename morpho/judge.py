@@ -38,7 +38,7 @@ class Worth:
 class BlackAndWhite:
     """The design of equal volume in 0 and 1."""
 
-    compliance: float  #: weighted sum over the load cases; nan if the linear solver failed
+    value: float  #: the objective, the compliance where that is no matter of stiffness; nan if the linear solver failed
     pieces: int  #: that hang together by the faces of cells; 1 if nothing is loose
 
 
@@ -60,10 +60,11 @@ def judge(
         rho = thresholded(comm, last, parts.mesh.volumes)
         pieces = parts.physics.pieces(rho > SOLID)
         try:
-            compliance = from_state(parts.physics, parts.physics.solve(rho, TIGHT)).compliance
+            exact = from_state(parts.physics, parts.physics.solve(rho, TIGHT))
+            value = parts.responses.stiffness(rho, exact)
         except SolverError:
-            compliance = float("nan")
-    return worths, BlackAndWhite(compliance, pieces)
+            value = float("nan")
+    return worths, BlackAndWhite(value, pieces)
 
 
 def _worth(parts: Parts, rho: Array, rtol: float) -> Worth:

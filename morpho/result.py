@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from morpho.record import Recorder
     from morpho.solve import Step
 
+VANISHED = 1e-3  #: volume fraction of a design that is nothing
+
 
 @dataclass(frozen=True)
 class Result:
@@ -75,7 +77,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
     return Result(
         name=parts.problem.name,
         status=status,
-        message=_message(status, failure, last is not None, is_feasible),
+        message=_message(status, failure, last, is_feasible),
         objective=last.objective if last else float("nan"),
         volume=last.volume if last else float("nan"),
         iterations=last.iteration if last else 0,
@@ -107,10 +109,15 @@ def _compliance(parts: Parts, last: Step | None) -> dict[str, float]:
     return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=False)}
 
 
-def _message(status: Status, failure: str, has_design: bool, is_feasible: bool) -> str:
-    if failure and not has_design:
+def _message(status: Status, failure: str, last: Step | None, is_feasible: bool) -> str:
+    if failure and last is None:
         return f"Failed before the first design was done: {failure}"
     text = f"{status.value} ({failure})" if failure else status.value
+    if last is not None and last.volume < VANISHED:
+        text += (
+            " Next to nothing is left of the design; try smaller steps (optimizer.move_limit), another start "
+            "(design.initial) or a cone filter."
+        )
     return text if is_feasible else f"{text} The design does not meet its constraints."
 
 

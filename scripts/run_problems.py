@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
-| problem | cells | unknowns | iterations | compliance or volume | seconds | memory, all ranks |
+| problem | cells | unknowns | iterations | objective | seconds | memory, all ranks |
 |---|---|---|---|---|---|---|"""
 
 

@@ -57,8 +57,12 @@ class Responses:
         volume, square = self.mesh.comm.allreduce(sums) / self.mesh.total_volume
         return float(volume), float(4 * (volume - square))
 
+    def stiffness(self, rho: Array, gradient: Gradient) -> float:
+        """The objective, or the compliance where that does not depend on the displacement (local)."""
+        return self.objective.at(rho, gradient).value if self.objective.of_state else gradient.compliance
+
     def sensitivity(self, gradient: Gradient) -> Array:
-        """(n,) derivative with respect to rho of the objective, of the compliance where that is a volume (local)."""
+        """(n,) derivative of `stiffness` with respect to rho (local)."""
         if self.objective.of_state:
             return self.objective.at(NO_DENSITY, gradient).d_rho
         return gradient.d_compliance

@@ -39,9 +39,7 @@ def table(record: Record) -> str:
         text += (
             "\n\\* the loose exact run: the cheapest that ends within 0.5 % of exact gradients to 1e-5. Quality: an "
         )
-        text += (
-            "exact objective within 0.5 % of its last one, constraints met. In 0 and 1: compliance at equal volume.\n"
-        )
+        text += "exact objective within 0.5 % of its last one, constraints met. In 0 and 1: the same at equal volume.\n"
     return text
 
 
