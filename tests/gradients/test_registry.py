@@ -70,7 +70,7 @@ def test_fields_of_an_exact_gradient():
     np.testing.assert_array_equal(found.weights, [2.0, 0.5])
     np.testing.assert_allclose(found.cases, state.compliance, rtol=1e-12)
     np.testing.assert_allclose(found.d_cases, state.d_compliance, rtol=1e-9)
-    assert found.objective == pytest.approx(2.0 * found.cases[0] + 0.5 * found.cases[1], rel=1e-14)
+    assert found.compliance == pytest.approx(2.0 * found.cases[0] + 0.5 * found.cases[1], rel=1e-14)
     np.testing.assert_allclose(found.d_compliance, 2.0 * found.d_cases[0] + 0.5 * found.d_cases[1], rtol=1e-14)
     assert found.linear_iterations >= 2  # of both cases
     assert 0 < found.seconds < 60
