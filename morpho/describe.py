@@ -17,6 +17,7 @@ from morpho.problem.spec import ComplianceConstraint, Constraint, DisplacementCo
 GROUPS = 30  #: that are listed at most
 SOFTEST_VOID = 1e-12  #: below it a solve loses its digits
 LARGE, TINY = 0.1, 1e-5  #: displacements relative to the size of the part that look like a slip of units
+FINE = 1e-5  #: relative residual that a displacement takes
 
 
 def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
@@ -48,13 +49,16 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
         lines.append(f"supports[{i}]: {count} nodes, components {fixed}, value {support.value}")
     for applied in physics.applied:
         lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
+    lines += [f"{t.place}: on {t.target}" for t in physics.touched]
     for i, case in enumerate(problem.loads):
         total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
         lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
     lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
     needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
     lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
-    slips = _slips(problem, mesh.cell_size, float(np.linalg.norm(high - low))) + _coarseness(parts.design)
+    loose = [f"solver.rtol: {problem.solver.rtol:g} is loose for a displacement, which may be small; give 1e-5 or less"]
+    slips = loose if problem.probes and problem.solver.rtol > FINE else []
+    slips += _slips(problem, mesh.cell_size, float(np.linalg.norm(high - low))) + _coarseness(parts.design)
     return lines + [f"warning: {text}" for text in slips]
 
 

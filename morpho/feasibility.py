@@ -40,7 +40,8 @@ def responses(bounds: Sequence[Bound], values: Sequence[float]) -> dict[str, Res
 def missed(found: dict[str, Response]) -> list[str]:
     """The constraints that are not met, a sentence each (local)."""
     return [
-        f"constraint not met: {name} is {response.value:.6g}, the limit is {response.limit:g}"
+        f"constraint not met: {name} is {response.value:.6g}, the {'lower ' if response.at_least else ''}limit is "
+        f"{response.limit:g}"
         for name, response in found.items()
         if not response.feasible
     ]

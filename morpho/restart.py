@@ -144,7 +144,7 @@ def _changes(parts: Parts, meta: Meta) -> list[str]:
     saved, now = meta.get("gradient", {}), _shape(parts.problem)
     if saved.get("source") != parts.problem.gradient.source:
         return []
-    then = {"displacements": 0} | saved.get("shape", now)
+    then = {"displacements": list[str]()} | saved.get("shape", now)
     changed = [f"gradient.{key} was {then.get(key)} and is {now[key]}" for key in now if then.get(key) != now[key]]
     return [f"{', '.join(changed)}: {saved['source']} starts to learn afresh"] if changed else []
 
@@ -152,7 +152,7 @@ def _changes(parts: Parts, meta: Meta) -> list[str]:
 def _shape(problem: Problem) -> Meta:
     """The settings that the state of the source has the shape of (local)."""
     spec = problem.gradient.model_dump(mode="json")
-    found = {"block": spec["block"], "displacements": len(problem.probes)}
+    found = {"block": spec["block"], "displacements": [str(probe) for probe in problem.probes]}
     for part in ("onsg", "prosg") if spec["source"] == "prosg" else (spec["source"],):
         found |= {f"{part}.{key}": value for key, value in spec.get(part, {}).items() if key in SHAPING}
     return found

@@ -81,10 +81,12 @@ class Elasticity:
         if not self.support_complaints:
             self._hold_loose_parts()
         self.complaints = self.support_complaints + [a.complaint for a in self.applied if a.complaint]
-        self.complaints += dummy.complaints(problem, [a for _, a in seen], [a for _, a in sprung])
+        self.touched = dummy.touched(problem, [a for _, a in seen], [a for _, a in sprung])
+        self.complaints += [t.complaint for t in self.touched if t.complaint]
         if not self.complaints:
             rigid = is_rigid_motion(mesh, self.V.tabulate_dof_coordinates()[: len(values)], values)
-            self.complaints = idle_cases(problem, self._acting(), rigid)
+            self.complaints = dummy.still(problem, self._acting(self.dummies))
+            self.complaints += idle_cases(problem, self._acting(self.loads), rigid)
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
         self._problem, self._settings = problem, problem.solver
         self._solver: LinearSolver | None = None
@@ -137,22 +139,22 @@ class Elasticity:
         return find_bodies(self.mesh, cells, self.V.dofmap.index_map, self.V.tabulate_dof_coordinates(), included)
 
     def _forces(self, bodies: Bodies) -> list[Points]:
-        """Nodes with a force on a component that is not held, for each load case (local)."""
+        """Nodes with a force on a component that is not held, for each load case and each dummy load (local)."""
         x, forces = self.V.tabulate_dof_coordinates(), []
-        for load in self.loads:
+        for load in (*self.loads, *self.dummies):
             nodal: Array = load.reshape(-1, self.mesh.dim)
             nodal = np.where(self._held_components[: len(nodal)], 0.0, nodal)
             at = np.flatnonzero(nodal.any(axis=1))
             forces.append(Points(x[at], bodies.of_node[at], nodal[at]))
         return forces
 
-    def _acting(self) -> list[bool]:
+    def _acting(self, loads: list[Array]) -> list[bool]:
         """Which load vectors act on a component that is not held (collective)."""
         free = fem.Function(self.V)
         free.x.array[:] = 1.0
         for condition in self.conditions:
             condition.set(free.x.array, None, 0.0)
-        return [any_rank(self.comm, bool((load * free.x.array[: len(load)]).any())) for load in self.loads]
+        return [any_rank(self.comm, bool((load * free.x.array[: len(load)]).any())) for load in loads]
 
     def _compile(self, nu: float, plane: str, degree: int) -> None:
         lam, mu = lame(1.0, nu, self.mesh.dim, plane)

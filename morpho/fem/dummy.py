@@ -13,7 +13,7 @@ load cases more. The error is quadratic in those of u and lam, as that of a comp
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpi4py import MPI
 
@@ -40,15 +40,23 @@ def spring_load(spring: Spring) -> LoadCase:
     return LoadCase(name="spring", forces=(Force(region=spring.region, total=spring.stiffness),))
 
 
-def complaints(problem: Problem, probed: Applied, sprung: Applied) -> list[str]:
-    """Why there is nothing in the regions of probes and springs, each with its place in the file (local)."""
+def touched(problem: Problem, probed: Applied, sprung: Applied) -> list[AppliedForce]:
+    """What probes and springs came to, or why they came to nothing, each with its place in the file (local)."""
     places = [(place, probed[problem.probes.index(given.probe)]) for place, given in displacements(problem)]
     places += [(f"springs[{i}]", applied) for i, applied in enumerate(sprung)]
     return [
-        force.complaint.replace(f"{force.place}.region", f"{place}.region")
+        replace(force, place=place, complaint=force.complaint.replace(f"{force.place}.region", f"{place}.region"))
         for place, applied in places
         for force in applied
-        if force.complaint
+    ]
+
+
+def still(problem: Problem, moves: list[bool]) -> list[str]:
+    """Complaints about displacements that are held, from whether each unit load acts on what is free (local)."""
+    return [
+        f"{place}.region: it is held in this direction, so that it moves as the supports do; look somewhere else"
+        for place, given in displacements(problem)
+        if not moves[problem.probes.index(given.probe)]
     ]
 
 

@@ -191,7 +191,7 @@ class VoxelCoarse:
         """(n,) work of the weight density of case i in each cell, a displacement averaged over its block (local)."""
         work, mean = np.zeros(self.n_blocks), np.empty(self.shape)
         for c, density in enumerate(self.fine.weight_density[i]):
-            mean_of_nodes(mean, self.u[i], c, self.fine.element.layers)
+            mean_of_nodes(mean, u, c, self.fine.element.layers)
             work += density * self.fine.mesh.cell_volume * mean.ravel()
         return np.asarray(work[self.owner])
 

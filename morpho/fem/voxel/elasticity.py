@@ -70,11 +70,13 @@ class VoxelElasticity:
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
         self.owned_dummies = [forces.owned(self.planes, self.shape) for forces in self.dummies]
         self.complaints += [a.complaint for a in self.applied if a.complaint]
-        self.complaints += dummy.complaints(problem, [a for _, a in seen], [a for _, a in sprung])
+        self.touched = dummy.touched(problem, [a for _, a in seen], [a for _, a in sprung])
+        self.complaints += [t.complaint for t in self.touched if t.complaint]
         if not self.complaints:
+            self.complaints = dummy.still(problem, [acts(mesh.comm, unit, self.supports) for unit in self.dummies])
             acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
             _, x, values = by_node(mesh, self.supports.dofs, self.supports.values)
-            self.complaints = idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
+            self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
         self.weight_density = [
             sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
             for case in problem.loads
@@ -97,7 +99,7 @@ class VoxelElasticity:
         nodes, x, values = by_node(self.mesh, self.supports.dofs, self.supports.values)
         supports = Points(x, bodies.of_node[nodes], (~np.isnan(values)).astype(float))
         forces = []
-        for given in self.owned_forces:
+        for given in (*self.owned_forces, *self.owned_dummies):
             free = np.isin(given.dofs, self.supports.dofs, invert=True)
             at, x, values = by_node(self.mesh, given.dofs[free], given.values[free])
             acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
