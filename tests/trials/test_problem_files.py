@@ -243,7 +243,7 @@ WORDS = {
     (
         "volume_fraction: 0.5",
         "kind: stress, max: 1",
-    ): "constraints[0].kind: got 'stress'; expected 'volume', 'compliance'; morpho has no stress",
+    ): "constraints[0].kind: got 'stress'; expected 'volume', 'compliance', 'displacement'; morpho has no stress",
     ("volume_fraction: 0.5", "kind: frequency"): "without vibration or buckling",
     ("radius: 1.5", "radius:1.5"): "unknown key; a space is missing after the colon",
     ("volume_fraction: 0.5", "volume_fraction: 0.5, volfrac: 0.4"): "the same as volume_fraction",
