@@ -26,13 +26,13 @@ _WISHES = {
     r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
     r"heat|therm|temperature|conduct|fluid|flow|physics|magnet|electric|acoustic": f"{_LINEAR}, and no other physics",
     r"mechanism|gripper|input_?spring|output_?(port|displacement|region|spring)|inverter": (
-        "morpho has no compliant mechanisms"
+        "a mechanism is `objective: {kind: displacement, region, direction}` with `springs` beside `loads`"
     ),
     r"displacement|deflection": (
-        "morpho has no displacement constraint or objective; limit the compliance of a load case instead, and "
-        "prescribe displacements with supports.value"
+        "a displacement is minimised or limited by `kind: displacement`, with a region and a direction; prescribed "
+        "displacements are supports[].value"
     ),
-    r"spring|elastic_?support|foundation|bedding": "morpho has no springs; supports hold, or prescribe a displacement",
+    r"spring|elastic_?support|foundation|bedding": "springs stand beside `supports`: `springs: [{region, stiffness}]`",
     r"contact|friction|plastic|nonlinear|non_?linear|large_|hyper|creep": _LINEAR,
     r"ortho|aniso|lamin|fib(er|re)|composite|materials|multi_?material|layer": "morpho has one isotropic material",
     r"^(rho|density|mass|weight)$|mass_?(fraction|density)|massfrac": (

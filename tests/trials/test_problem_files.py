@@ -216,7 +216,7 @@ WORDS = {
     ("fix: x}", "fix: [1, 1]}"): "expected all, x, y, z, or a list such as [x, y]",
     ("fix: x}", "fix: [x, x]}"): "name every component once",
     ("fix: x}", "fix: }"): "supports[0].fix: is empty; expected all, x, y, z",
-    ("fix: x}", "spring: 3}"): "supports[0].spring: unknown key; morpho has no springs",
+    ("fix: x}", "spring: 3}"): "supports[0].spring: unknown key; springs stand beside `supports`",
     ("total: [0, -1]", "moment: 5"): "loads[0].forces[0].moment: unknown key; morpho has no moments",
     ("total: [0, -1]", "total: "): "give exactly one of total, traction",
     ("{plane: {axis: x, at: 0}}", ""): "supports[0].region: is empty; ",
@@ -232,7 +232,7 @@ WORDS = {
     ("design:", "'a[b': 2\ndesign:"): "a[b: unknown key; expected one of",
     ("design:", "0: 2\ndesign:"): "0: unknown key",
     ("design:", "objective: {kind: mass}\ndesign:"): "objective.kind: got 'mass'; expected 'compliance', 'volume'",
-    ("design:", "objective: {kind: mechanism}\ndesign:"): "morpho has no compliant mechanisms",
+    ("design:", "objective: {kind: mechanism}\ndesign:"): "a mechanism is `objective: {kind: displacement",
     (
         "design:",
         "optimizer: {kind: OC}\ndesign:",
