@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 PAGE = ROOT / "docs" / "bench" / "blocks.md"
 
 ITERATIONS = 60
@@ -31,12 +31,6 @@ SINCE = 5  #: designs between an anchor and its use; a stage of the continuation
 LARGEST = 4  #: blocks that are solved finely; of 8 it takes hours
 CHUNK = 64  #: blocks that are solved at a time
 TIGHT = ["solver.rtol=1e-6", "optimizer.objective_tolerance=0", "optimizer.tolerance=0", "gradient.source=exact"]
-PROBLEMS: dict[str, list[str]] = {
-    "cantilever_3d": ["mesh.box.cells=[64,32,32]", "design.filter.radius=0.0625"],
-    "set/torsion": ["mesh.box.cells=[96,24,24]", "design.filter.radius=0.0833"],
-    "set/chair": ["mesh.box.cells=[32,32,40]", "design.filter.radius=0.0625"],
-    "set/tower": ["mesh.box.cells=[24,24,96]", "design.filter.radius=0.0833"],
-}
 KINDS = ("mean", "galerkin", "multiscale")
 
 
@@ -160,6 +154,8 @@ def factorized(K: Any) -> Any:
 
 
 def main() -> None:
+    from study_pretrained import PROBLEMS
+
     names = sys.argv[1:] or list(PROBLEMS)
     rows = [row for name in names for row in study(name)]
     text = (
@@ -174,14 +170,19 @@ def main() -> None:
 
 
 def study(name: str) -> Iterator[tuple[str, int, str, float, float]]:
+    from study_pretrained import PROBLEMS, record
+
     import morpho
     from morpho.parts import Parts
 
     limit = [f"optimizer.max_iterations={ITERATIONS}"]
     problem = morpho.load_problem(ROOT / "problems" / f"{name}.yaml", [*TIGHT, *PROBLEMS[name], *limit])
     with Parts(problem, MPI.COMM_SELF) as parts:
-        recorded = list(record(parts))
-        print(f"{name}: {parts.mesh.n_global} cells, objective {recorded[-1][1].objective:.6g}", flush=True)
+        recorded = []
+        for rho, exact in record(parts):
+            material = parts.physics.material
+            recorded.append((rho, exact, material.derivative(rho), material))
+        print(f"{name}: {parts.mesh.n_global} cells, objective {recorded[-1][1].compliance:.6g}", flush=True)
         for block in (2, 4, 8):
             blocks = Blocks(parts.physics, block, problem.material.nu)
             for kind in KINDS[: 2 if block > LARGEST else 3]:
@@ -205,21 +206,6 @@ def error(energy: np.ndarray, exact: Any, derivative: np.ndarray) -> float:
     """Relative, of the gradient that follows from energies, of the worst load case."""
     pairs = [(derivative * ours, derivative * theirs) for ours, theirs in zip(energy, exact.energy, strict=True)]
     return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)
-
-
-def record(parts: Any) -> Iterator[tuple[np.ndarray, Any, np.ndarray, Any]]:
-    """Density, exact gradient, derivative of the stiffness and material of every design of the exact loop."""
-    from morpho.gradients.exact import Exact
-
-    exact, restart = Exact(parts.physics), parts.start()
-    x, state = restart.x, restart.state
-    for iteration in range(1, ITERATIONS + 1):
-        parts.enter_iteration(iteration)
-        rho, pullback = parts.design.at(iteration).apply(x)
-        gradient, material = exact.estimate(rho), parts.physics.material
-        yield rho, gradient, material.derivative(rho), material
-        evaluation = parts.responses.evaluate(rho, gradient, pullback, lambda d: d)
-        x, state = parts.optimizer.step(x, evaluation, state)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def study(name: str) -> list[Record]:
         problem = morpho.load_problem(home / f"{file}.yaml", [*TIGHT, *overrides, *limit])
         with Parts(problem, MPI.COMM_SELF) as parts:
             recorded = record(parts, Exact(parts.physics))
-            print(f"{name}: {parts.mesh.n_global} cells, objective {recorded[-1][1].objective:.6g}", flush=True)
+            print(f"{name}: {parts.mesh.n_global} cells, objective {recorded[-1][1].compliance:.6g}", flush=True)
             found = []
             for block in (4, 8):
                 for every in (10, 20):

@@ -90,7 +90,8 @@ def exact():
 def test_sources_end_near_the_exact_one(source, exact):
     """With fewer exact solves, and the exact value of the design in the result."""
     own = morpho.solve(inverter(source), comm=MPI.COMM_SELF)
-    assert own.objective < exact.objective + 0.1 * abs(exact.objective)
+    near = 0.1 if source == "inexact" else 0.02
+    assert own.objective < exact.objective + near * abs(exact.objective)
     assert own.exact_solves < 0.8 * exact.exact_solves
     with Parts(inverter(), MPI.COMM_SELF) as parts:
         assert own.objective == pytest.approx(Exact(parts.physics).estimate(own.rho).displacement(0), rel=1e-3)
