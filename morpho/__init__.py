@@ -11,30 +11,31 @@ Importing this package is cheap: dolfinx, PETSc, torch and pyvista are imported 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from morpho import numba_cache
+from morpho.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 if TYPE_CHECKING:
-    from morpho import gradients
+    from morpho import gradients, responses
     from morpho.interfaces import Gradient, Status
     from morpho.problem import Problem, load_problem
-    from morpho.solve import Result, Step, iterate, resume, solve
+    from morpho.result import Result
+    from morpho.run import iterate, resume, solve
+    from morpho.step import Step
 
 _HOMES = {
     "Gradient": "morpho.interfaces",
     "Status": "morpho.interfaces",
     "Problem": "morpho.problem",
     "load_problem": "morpho.problem",
-    "Result": "morpho.solve",
-    "Step": "morpho.solve",
-    "iterate": "morpho.solve",
-    "resume": "morpho.solve",
-    "solve": "morpho.solve",
+    "Result": "morpho.result",
+    "Step": "morpho.step",
+    "iterate": "morpho.run",
+    "resume": "morpho.run",
+    "solve": "morpho.run",
 }
 
 __all__ = [
@@ -46,14 +47,15 @@ __all__ = [
     "gradients",
     "iterate",
     "load_problem",
+    "responses",
     "resume",
     "solve",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "gradients":
-        return importlib.import_module("morpho.gradients")
+    if name in ("gradients", "responses"):
+        return importlib.import_module(f"morpho.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
@@ -61,13 +63,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'morpho' has no attribute {name!r}")
 
 
-class _Package(ModuleType):
-    """This package: importing the module `morpho.solve` does not hide the function `morpho.solve`."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 numba_cache.choose()

@@ -27,7 +27,8 @@ from morpho.record import check_folder, holding
 from morpho.results import run_folder
 from morpho.results.bench import ended_well, plot, table
 from morpho.results.storage import replace_file, write_on_root
-from morpho.solve import Step, solve
+from morpho.run import solve
+from morpho.step import Step
 
 log = logging.getLogger("morpho")
 

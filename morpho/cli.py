@@ -18,6 +18,7 @@ import typer
 import morpho
 from morpho.errors import InputError, MorphoError
 from morpho.terminal import Ended, Lines, end_by_signals, flush, mend_streams
+from morpho.version import VERSION
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -31,7 +32,9 @@ app = typer.Typer(
 )
 
 PETSC = {"allow_extra_args": True, "ignore_unknown_options": True}
-PETSC_HELP = "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; prefixes: elasticity_, filter_."
+PETSC_HELP = (
+    "PETSc options may follow, e.g. -elasticity_ksp_monitor -log_view; prefixes: elasticity_ or heat_, filter_."
+)
 
 ProblemFile = Annotated[Path, typer.Argument(help="problem file (YAML)")]
 RunFolder = Annotated[Path, typer.Argument(help="run folder, e.g. runs/mbb_2d")]
@@ -45,7 +48,7 @@ AllowCode = Annotated[
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"morpho {morpho.__version__}")
+        typer.echo(f"morpho {VERSION}")
         raise typer.Exit()
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from morpho import memory
 from morpho.errors import InputError, MorphoError, SolverError, in_words
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.gradients.dni import Point
 from morpho.gradients.physics import from_state
 from morpho.interfaces import Array, Gradient
@@ -187,7 +187,7 @@ class SolverRanks:
         return [self.world.isend(order, rank, ORDERS) for rank in range(self.own.size, self.world.size)]
 
 
-def _serve(world: MPI.Comm, physics: Elasticity | VoxelElasticity, rtol: float | None) -> MorphoError | None:
+def _serve(world: MPI.Comm, physics: AssembledEquation | VoxelEquation, rtol: float | None) -> MorphoError | None:
     """Solve one design after the other until told to stop; the error that ended the others, if any (collective)."""
     densities = Redistribution(world, NOTHING, physics.mesh.key)
     answers = Redistribution(world, physics.mesh.key, NOTHING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-import morpho
 from morpho.design.build import Design
 from morpho.interfaces import Array
 from morpho.memory import available, expected, gigabytes
@@ -12,7 +11,18 @@ from morpho.mesh import Mesh
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.problem.base import Continuation
-from morpho.problem.spec import ComplianceConstraint, Constraint, DisplacementConstraint, Probe
+from morpho.problem.functional_spec import FunctionalSpec
+from morpho.problem.spec import (
+    AnyProbe,
+    ComplianceConstraint,
+    Constraint,
+    DisplacementConstraint,
+    Probe,
+    SourcesProbe,
+    Support,
+    TemperatureConstraint,
+)
+from morpho.version import VERSION
 
 GROUPS = 30  #: that are listed at most
 SOFTEST_VOID = 1e-12  #: below it a solve loses its digits
@@ -31,7 +41,7 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     extent = " x ".join(f"{v:g}" for v in high - low)
     solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
     lines = [
-        f"morpho {morpho.__version__}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
+        f"morpho {VERSION}: {problem.name}, {parts.comm.size} rank{'s' * (parts.comm.size > 1)}",
         f"mesh: {mesh.n_global} {mesh.cell_name} cells of mean size {mesh.cell_size:.4g}, domain {extent}",
         f"bounds: {_vector(low)} to {_vector(high)}, {'area' if mesh.dim == 2 else 'volume'} {mesh.total_volume:.6g}",
         *_groups(parts),
@@ -45,14 +55,15 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
         *(f"note: {text}" for text in physics.notes),
     ]
     for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
-        fixed = "all" if support.components is None else " ".join("xyz"[c] for c in support.components)
-        lines.append(f"supports[{i}]: {count} nodes, components {fixed}, value {support.value}")
+        lines.append(f"supports[{i}]: {count} nodes, {_held(support)}")
     for applied in physics.applied:
         lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
     lines += [f"{t.place}: on {t.target}" for t in physics.touched]
     for i, case in enumerate(problem.loads):
-        total = sum((a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(mesh.dim))
-        lines.append(f"load case {case.name}: weight {case.weight:g}, total force {_vector(total)}")
+        acting = [a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")]
+        total = sum(acting, np.zeros(physics.components))
+        what = f"total heat {total[0]:.6g}" if physics.components == 1 else f"total force {_vector(total)}"
+        lines.append(f"load case {case.name}: weight {case.weight:g}, {what}")
     lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
     needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
     lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
@@ -75,6 +86,8 @@ def displacement_slips(parts: Parts) -> list[str]:
     A problem whose modulus and forces are at most 1 has none.
     """
     mesh, physics = parts.mesh, parts.physics
+    if physics.components == 1:
+        return []
     largest = max(float(np.abs(physics.vertex_displacement(i)).max(initial=0)) for i in range(len(physics.cases)))
     largest = max(mesh.comm.allgather(largest))
     low, high = mesh.corners
@@ -108,6 +121,11 @@ def _groups(parts: Parts) -> list[str]:
 
 def _material(problem: Problem, dim: int) -> str:
     material = problem.material
+    if problem.physics == "heat":
+        return (
+            f"material: conductivity {material.conductivity:g}, {material.interpolation} with penalty "
+            f"{_schedule(material.penalty)}, void {material.E_min_ratio:g} of it"
+        )
     plane = f", plane {material.plane}" if dim == 2 else ""
     return (
         f"material: E {material.E:g}, nu {material.nu:g}{plane}, {material.interpolation} with penalty "
@@ -116,6 +134,8 @@ def _material(problem: Problem, dim: int) -> str:
 
 
 def _objective(problem: Problem) -> str:
+    if isinstance(problem.objective, FunctionalSpec):
+        return f"least {problem.objective.name}"
     if problem.objective.function is not None:
         path, name = problem.objective.function
         return f"black box, {name} in {path}, which runs with --allow-code only"
@@ -124,23 +144,35 @@ def _objective(problem: Problem) -> str:
     if problem.objective.kind == "volume":
         return "least volume"
     if problem.objective.probe is not None:
-        return f"least {_displacement(problem.objective.probe)}"
+        return f"least {_probed(problem.objective.probe)}"
     many = len(problem.loads) > 1
-    return "least compliance" + (f", weighted sum of {len(problem.loads)} load cases" if many else "")
+    thermal = "thermal " if problem.physics == "heat" else ""
+    return f"least {thermal}compliance" + (f", weighted sum of {len(problem.loads)} load cases" if many else "")
 
 
 def _constraint(constraint: Constraint) -> str:
     if isinstance(constraint, ComplianceConstraint):
         return f"compliance {f'of case {constraint.case} ' if constraint.case else ''}at most {constraint.max:g}"
-    if isinstance(constraint, DisplacementConstraint):
+    if isinstance(constraint, DisplacementConstraint | TemperatureConstraint | FunctionalSpec):
         limits = {"at most": constraint.max, "at least": constraint.min}
         said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
-        return f"{_displacement(constraint.probe)} {said}"
+        named = constraint.name if isinstance(constraint, FunctionalSpec) else _probed(constraint.probe)
+        return f"{named} {said}"
     where = f" in {constraint.region}" if constraint.region is not None else ""
     return f"volume fraction{where} at most {constraint.volume_fraction:g}"
 
 
-def _displacement(probe: Probe) -> str:
+def _held(support: Support) -> str:
+    if support.temperature is not None:
+        return f"temperature {support.temperature:g}"
+    fixed = "all" if support.components is None else " ".join("xyz"[c] for c in support.components)
+    return f"components {fixed}, value {support.value}"
+
+
+def _probed(probe: AnyProbe) -> str:
+    if not isinstance(probe, Probe):
+        where = f" of {probe.region}" if not isinstance(probe, SourcesProbe) and probe.region is not None else ""
+        return f"mean temperature{where}" + (f", case {probe.case}" if probe.case else "")
     direction = probe.direction if isinstance(probe.direction, str) else _vector(np.array(probe.direction))
     return f"displacement of {probe.region} along {direction}" + (f", case {probe.case}" if probe.case else "")
 

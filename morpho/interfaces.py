@@ -46,6 +46,8 @@ class Gradient:
     energy: Array | None = None  #: (k, n) strain energy of each cell at unit stiffness, times two, if it is known
     coarse_iterations: int = 0  #: linear iterations on blocks of cells
     scale: Array = field(default_factory=lambda: np.zeros(0))  #: (p,) of the pairs
+    values: Array = field(default_factory=lambda: np.zeros(0))  #: (f,) of the functionals, see `functionals`
+    d_values: Array = field(default_factory=lambda: np.zeros((0, 0)))  #: (f, n)
 
     @property
     def n_given(self) -> int:

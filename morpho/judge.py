@@ -15,10 +15,10 @@ from morpho.feasibility import responses
 from morpho.gradients.physics import from_state
 from morpho.gradients.values import thresholded
 from morpho.interfaces import Array
+from morpho.loop import TIGHT
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.redistribute import Redistribution
-from morpho.solve import TIGHT
 
 RTOL = 1e-3  #: relative residual of the solves that judge a design on the way; the error of the value is its square
 SOLID = 0.5  #: density from which a cell of the design in 0 and 1 is solid

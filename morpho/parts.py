@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 from morpho import gradients, memory
 from morpho.design.build import Design
 from morpho.fem import engine
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.fem.material import make_material
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
@@ -29,23 +29,12 @@ from morpho.problem.base import is_settled, value_at
 from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
 from morpho.responses import Responses
+from morpho.sensing import make_functionals
+from morpho.step import Restart
 
 LIMITED_LAST = 10  #: exact gradients at the end where displacements have a limit: an estimated one is soon beyond it
+ANY_FUNCTIONAL = {"exact", "inexact"}  #: sources
 COMPLIANCE_ONLY = {"dni", "bp_lambda", "guided_es", "koopman"}  #: sources
-
-
-@dataclass(frozen=True)
-class Restart:
-    """What the next iteration starts from; all that a checkpoint has to hold besides the displacements."""
-
-    iteration: int  #: iterations done
-    x: Array  #: (n,) design variable of the next one
-    state: Any  #: of the optimizer
-    objectives: tuple[float, ...] = ()  #: of the present continuation stage
-    exact_solves: int = 0
-    linear_iterations: int = 0
-    anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
-    anchor_is_feasible: bool = True  #: whether the design there keeps the constraints
 
 
 class Parts:
@@ -72,9 +61,10 @@ class Parts:
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
             raise_together(comm, self.physics.cut_off(self.design.passive.void))
+            self.physics.sense(make_functionals(problem, self.mesh, self.physics.law))
             self.physics.prepare()
             self._iteration = 1
-            self._replicas: list[Elasticity | VoxelElasticity] = []
+            self._replicas: list[AssembledEquation | VoxelEquation] = []
             self._replicas_opened = opened.enter_context(ExitStack())
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
@@ -114,7 +104,7 @@ class Parts:
             last=LIMITED_LAST if limited else 1,
         )
 
-    def _replica(self, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
+    def _replica(self, comm: MPI.Comm) -> AssembledEquation | VoxelEquation:
         """The same state equation on other ranks; its penalty follows (collective).
 
         It and the communicator are freed with the parts.
@@ -187,16 +177,20 @@ def _block_complaints(problem: Problem) -> list[str]:
 
 
 def _displacement_complaints(problem: Problem) -> list[str]:
-    """Why a source does not serve where displacements are sought or limited (local)."""
+    """Why a source does not serve where more than compliances is sought or limited (local)."""
     name = problem.gradient.source
+    if problem.functionals and name not in ANY_FUNCTIONAL and name in registry.BUILT_IN:
+        kinds = " and ".join(sorted({f.label for f in problem.functionals}))
+        return [f"gradient.source: {name} cannot carry {kinds}, which is not linear in the state; use exact or inexact"]
     if not problem.probes or name not in COMPLIANCE_ONLY:
         return []
-    return [f"gradient.source: {name} learns compliances only; for a displacement use secant, onsg, inexact or exact"]
+    more = "for a displacement or temperature use secant, onsg, inexact or exact"
+    return [f"gradient.source: {name} learns compliances only; {more}"]
 
 
 def _moving(problem: Problem) -> bool:
-    """Whether a support has a displacement other than zero (local)."""
-    return any(bool(np.any(support.value)) for support in problem.supports)
+    """Whether a support has a displacement or temperature other than zero (local)."""
+    return any(support.moves for support in problem.supports)
 
 
 def _moving_complaints(problem: Problem) -> list[str]:
@@ -206,16 +200,16 @@ def _moving_complaints(problem: Problem) -> list[str]:
     return ["gradient.source: dni does not learn designs that a support loads (supports.value); use secant or exact"]
 
 
-def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, Elasticity | VoxelElasticity]:
+def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, AssembledEquation | VoxelEquation]:
     """The mesh and the engine that the problem asks for (collective)."""
     if engine.uses_voxels(problem):
         assert problem.mesh.box is not None
         block = problem.gradient.block if registry.uses_blocks(problem.gradient.source) else 1
         grid = voxel_mesh(problem.mesh.box, problem.mesh.refine, comm, block)
-        return grid, VoxelElasticity(grid, problem)
+        return grid, VoxelEquation(grid, problem)
     mesh = build_mesh(problem.mesh, comm)
     raise_together(comm, check_dimension(problem, mesh.dim))
-    return mesh, Elasticity(mesh, problem)
+    return mesh, AssembledEquation(mesh, problem)
 
 
 def rest_collector(opened: ExitStack, comm: MPI.Comm) -> None:
@@ -225,7 +219,7 @@ def rest_collector(opened: ExitStack, comm: MPI.Comm) -> None:
         opened.callback(gc.enable)
 
 
-def make_replica(problem: Problem, comm: MPI.Comm) -> Elasticity | VoxelElasticity:
+def make_replica(problem: Problem, comm: MPI.Comm) -> AssembledEquation | VoxelEquation:
     """The state equation of a problem alone, ready to solve; to be closed (collective)."""
     _, physics = _state_equation(problem, comm)
     physics.prepare()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
@@ -11,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-if TYPE_CHECKING:
-    from morpho.solve import Step
+from morpho.step import Step
 
 log = logging.getLogger("morpho")
 

@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
 
-import morpho
 from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
@@ -23,19 +22,18 @@ from morpho.feasibility import missed
 from morpho.interfaces import Status
 from morpho.mesh import VoxelMesh
 from morpho.parallel import on_root, raise_together
-from morpho.parts import Parts, Restart
+from morpho.parts import Parts
 from morpho.problem import dump_problem
 from morpho.progress import Progress
 from morpho.restart import contents, load_restart
+from morpho.result import Result
 from morpho.results import checkpoint, run_folder
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow, check_history
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
-
-if TYPE_CHECKING:
-    from morpho.result import Result
-    from morpho.solve import Step
+from morpho.step import Restart, Step
+from morpho.version import VERSION
 
 log = logging.getLogger("morpho")
 
@@ -253,7 +251,7 @@ class Recorder:
         self._lock.sign()
         (folder / "result.json").unlink(missing_ok=True)
         run_folder.clear_derived(folder)
-        text = f"# morpho {morpho.__version__}\n{dump_problem(self.parts.problem)}"
+        text = f"# morpho {VERSION}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
         self._log_file = LogFile(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
@@ -364,10 +362,9 @@ class Recorder:
             "physical_density": step.rho,
             "sensitivity": self.parts.responses.sensitivity(step.gradient),
         }
-        one = len(physics.cases) == 1
+        one, field = len(physics.cases) == 1, physics.law.field
         points = {
-            "displacement" if one else f"displacement_{name}": physics.vertex_displacement(i)
-            for i, name in enumerate(physics.cases)
+            field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
         }
         self._vtk.write(step.iteration, cells, points)
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-import morpho
 from morpho.errors import InputError
 from morpho.interfaces import Array
 from morpho.parallel import raise_together
-from morpho.parts import Parts, Restart, restore_state, state_arrays
+from morpho.parts import Parts, restore_state, state_arrays
 from morpho.problem import Problem
 from morpho.results import checkpoint
+from morpho.step import Restart
+from morpho.version import VERSION
 
 #: settings of a source that its saved state has the shape of
 SHAPING = {"form", "architecture", "hidden", "of", "loss", "rank", "subspace"}
@@ -47,7 +48,7 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
         "exact_solves": restart.exact_solves,
         "linear_iterations": restart.linear_iterations,
         "wall_seconds": wall_seconds,
-        "morpho_version": morpho.__version__,
+        "morpho_version": VERSION,
     }
     return fields, meta
 

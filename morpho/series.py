@@ -14,7 +14,7 @@ from morpho.parts import complaints
 from morpho.problem.spec import Problem
 from morpho.result import Result
 from morpho.results import run_folder
-from morpho.solve import solve
+from morpho.run import solve
 
 
 def solve_in_turn(

@@ -12,7 +12,7 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.interfaces import Array, Evaluation
 from morpho.mesh import Mesh, build_mesh
 from morpho.parts import Parts
@@ -92,12 +92,12 @@ def taylor_rates(f: Callable[[Array], tuple[float, Array]], x: Array, dx: Array,
     return np.log2(np.array(rest[:-1]) / np.array(rest[1:]))
 
 
-def resultant(physics: Elasticity, case: int = 0, rho: Array | None = None) -> tuple[Array, Array]:
+def resultant(physics: AssembledEquation, case: int = 0, rho: Array | None = None) -> tuple[Array, Array]:
     """Sum (dim,) and moment about the origin (3,) of the load vector of a case (collective)."""
     load = physics.loads[case]
     if rho is not None:
         physics._set(physics._rho, rho)
-        load = load + physics._self_weight(case)
+        load = load + physics.self_weight(case)
     force = np.pad(load.reshape(-1, physics.mesh.dim), ((0, 0), (0, 3 - physics.mesh.dim)))
     moment = np.cross(physics.V.tabulate_dof_coordinates()[: len(force)], force)
     total, turn = (np.asarray(physics.comm.allreduce(a.sum(axis=0))) for a in (force, moment))

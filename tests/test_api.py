@@ -41,7 +41,7 @@ def test_importing_is_cheap() -> None:
 
 
 def test_the_function_solve_is_not_hidden_by_its_module() -> None:
-    code = "import morpho; morpho.iterate; from morpho.solve import Step; import morpho.solve"
+    code = "import morpho; morpho.iterate; from morpho.step import Step; import morpho.run"
     command = [sys.executable, "-c", f"{code}; print(morpho.solve.__name__)"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     assert done.stdout == b"solve\n"

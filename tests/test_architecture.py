@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from itertools import permutations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ LIMIT = 500  #: lines of a module
 LEVELS = [
     {"errors", "interfaces", "machine"},
     {"parallel", "compat", "noise", "redistribute"},
-    {"problem"},
+    {"problem", "functionals"},
     {"mesh"},
     {"fem"},
     {"design", "gradients", "optimizers", "responses"},
@@ -25,6 +26,7 @@ LEVELS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TOP = len(LEVELS)
+BRING_KEYS = {"problem", "functionals"}  #: a functional brings its keys of the problem file, which imports them
 
 #: library -> the only rooms that may import it
 HOMES = {
@@ -114,9 +116,50 @@ def test_layers_import_downwards() -> None:
         if own == "__init__" or other is None or own == other:
             continue
         level = LEVEL.get(own, TOP)
+        if {own, other} == BRING_KEYS:
+            continue
         if level < TOP and LEVEL.get(other, TOP) >= level:
             wrong.append(complaint(path, line, f"{own} imports {other}"))
     assert wrong == []
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """At module level, type-only imports included; what is imported inside of functions waits until it is called."""
+    modules = {module_of(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        graph[name] = {m for node in at_the_top(tree) for m in imported_modules(node, modules)} - {name}
+    order = TopologicalSorter(graph)
+    order.prepare()  # raises CycleError
+
+
+def at_the_top(tree: ast.AST) -> Iterator[ast.AST]:
+    """Statements that run, or are read by a type checker, when a module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        yield node
+        yield from at_the_top(node)
+
+
+def imported_modules(node: ast.AST, modules: dict[str, Path]) -> Iterator[str]:
+    """The modules of the package that a statement imports; a package only where it is imported for itself."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in modules)
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            if inner in modules:
+                yield inner
+            elif node.module in modules:
+                yield node.module
 
 
 def test_nothing_imports_the_command_line() -> None:

@@ -22,6 +22,20 @@ def test_own_gradient_source_of_the_python_page(monkeypatch):
     assert result.objective < 600
 
 
+def test_own_response_of_the_python_page(monkeypatch):
+    """It comes nearer to the displacement that is wanted."""
+    (code,) = (
+        c for c in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S) if "Apart" in c
+    )
+    monkeypatch.chdir(ROOT)
+    names: dict = {}
+    exec(code, names)
+    result = names["result"]
+    first = next(iter(morpho.iterate(names["problem"])))
+    assert result.iterations == 20 and result.feasible
+    assert result.objective < 0.2 * first.objective
+
+
 def test_problem_file_of_the_reference_page(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "problem_file.md").read_text(), re.S)
     (tmp_path / "page.yaml").write_text(text)

@@ -26,6 +26,8 @@ COARSE = {
     "mbb_3d_large": (["mesh.box.cells=[20,6,8]", "design.filter.radius=0.2"], 750.206443, 502.502490),
     "bridge_3d": (["mesh.box.cells=[16,4,16]", "design.filter.radius=0.15"], 74.1007967, 54.8711476),
     "bracket_3d": (["mesh.refine=0"], 63.3462465, 37.0982379),
+    "heat_sink_2d": (["mesh.box.cells=[30,30]", "design.filter.radius=0.06"], 2.47384349, 1.39085874),
+    "heat_sink_3d": (["mesh.box.cells=[16,16,16]", "design.filter.radius=0.13"], 12.700428, 4.77508445),
     "inverter_2d": (["mesh.box.cells=[40,20]"], 0.117700531, 0.000178263600),
     "gripper_2d": (["mesh.box.cells=[60,30]"], 0.0329644564, -0.0389981626),
     "gripper_3d": (["mesh.box.cells=[32,16,8]", "design.filter.radius=3"], 0.000850429857, -0.00109042247),

@@ -113,7 +113,7 @@ def test_complaints_come_before_any_solve(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ends", [[Status.SOLVER_FAILED, Status.CONVERGED], [Status.INTERRUPTED]])
 def test_a_failure_is_passed_over_and_an_interruption_is_the_end(tmp_path, monkeypatch, ends):
-    from morpho.solve import solve
+    from morpho.run import solve
 
     taken, todo = [], list(ends)
 

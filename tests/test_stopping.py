@@ -11,7 +11,7 @@ from running import write_mbb
 import morpho
 from morpho import Status
 from morpho.problem.spec import OptimizerSpec
-from morpho.solve import Step
+from morpho.step import Step
 from morpho.stopping import FEASIBLE, has_converged, without_drift
 
 CHANGE_ONLY = "optimizer.objective_tolerance=0"

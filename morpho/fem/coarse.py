@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 from dolfinx import fem, la
 
 from morpho.errors import InputError
+from morpho.fem.assembled import AssembledEquation
 from morpho.fem.blocks import CoarseState, Floats, Indices
+from morpho.fem.material import Given
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.refine import nodes_of_parent
 
-if TYPE_CHECKING:
-    from morpho.fem.assembled import Elasticity
-
 RTOL = 1e-3  #: relative residual of the solves on blocks
 CHUNK = 50_000  #: cells whose nodes are looked up at a time
-
-
-@dataclass
-class Given:
-    """A material whose stiffness in each block is given, whatever the density."""
-
-    E: Array
-
-    def stiffness(self, rho: Array) -> Array:
-        return self.E
-
-    def derivative(self, rho: Array) -> Array:
-        return np.zeros_like(rho)
 
 
 class AssembledCoarse:
@@ -46,7 +30,7 @@ class AssembledCoarse:
         InputError: a support has no node on the mesh of the blocks.
     """
 
-    def __init__(self, fine: Elasticity, block: int) -> None:
+    def __init__(self, fine: AssembledEquation, block: int) -> None:
         self.fine, self.block = fine, block
         mesh = fine.mesh
         self.owner: Indices = np.arange(fine.mesh.n, dtype=np.int32)
@@ -127,11 +111,11 @@ class AssembledCoarse:
 
     def _prolonged(self, u: Array) -> Array:
         """A displacement of the blocks at this rank's fine nodes that its own cells have (local)."""
-        return np.asarray(self.P @ u.reshape(-1, self.mesh.dim)).ravel()
+        return np.asarray(self.P @ u.reshape(-1, self.fine.components)).ravel()
 
     def _restricted(self, load: Array) -> Array:
         """Owned entries of a fine load vector, on the nodes of the blocks (collective)."""
-        nodal = load.reshape(-1, self.mesh.dim)
+        nodal = load.reshape(-1, self.fine.components)
         result = fem.Function(self.coarse.V)
         result.x.array[:] = (self.P[: len(nodal)].T @ nodal).ravel()
         result.x.scatter_reverse(la.InsertMode.add)

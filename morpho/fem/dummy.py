@@ -1,4 +1,4 @@
-"""Dummy loads: a displacement is the work of a unit load, and the difference of two compliances.
+"""Dummy loads: a displacement or a mean temperature is the work of a unit load, and the difference of two compliances.
 
 Let u be the displacement of a load case f and lam that of a unit load g, spread over the region and in the direction
 of a probe. Then g.u is the mean displacement that the probe sees, and with u+- = u +- s lam, which the loads
@@ -21,8 +21,9 @@ import numpy as np
 
 from morpho.fem.loads import AppliedForce
 from morpho.interfaces import Array
-from morpho.problem.check import displacements
-from morpho.problem.spec import Force, LoadCase, Probe, Problem, Spring
+from morpho.problem.acting import Force, HeatSource, LoadCase
+from morpho.problem.check import probed
+from morpho.problem.spec import Problem
 
 SIGNS = (1.0, -1.0)
 Applied = list[list[AppliedForce]]
@@ -30,20 +31,18 @@ SHARE = 0.5  #: of |u| that s lam has; with all of it u- is nothing where g is a
 SAME = 1e-14  #: relative difference of two load vectors that is rounding
 
 
-def unit_load(probe: Probe, dim: int) -> LoadCase:
-    """The load whose work is the displacement of a probe."""
-    return LoadCase(name="unit", forces=(Force(region=probe.region, total=probe.unit(dim)),))
+def grounded(problem: Problem) -> list[LoadCase]:
+    """Loads whose entries are the stiffness of each spring, or the coefficient of each convection, at the nodes."""
+    if problem.physics == "heat":
+        return [LoadCase(sources=(HeatSource(region=c.region, flux=c.coefficient),)) for c in problem.convection]
+    return [LoadCase(forces=(Force(region=s.region, total=s.stiffness),)) for s in problem.springs]
 
 
-def spring_load(spring: Spring) -> LoadCase:
-    """The load whose entries are the stiffness of a spring at each node."""
-    return LoadCase(name="spring", forces=(Force(region=spring.region, total=spring.stiffness),))
-
-
-def touched(problem: Problem, probed: Applied, sprung: Applied) -> list[AppliedForce]:
-    """What probes and springs came to, or why they came to nothing, each with its place in the file (local)."""
-    places = [(place, probed[problem.probes.index(given.probe)]) for place, given in displacements(problem)]
-    places += [(f"springs[{i}]", applied) for i, applied in enumerate(sprung)]
+def touched(problem: Problem, seen: Applied, ground: Applied) -> list[AppliedForce]:
+    """What probes, springs and convection came to, or why they came to nothing, each with its place (local)."""
+    places = [(place, seen[problem.probes.index(given)]) for place, given in probed(problem)]
+    key = "convection" if problem.physics == "heat" else "springs"
+    places += [(f"{key}[{i}]", applied) for i, applied in enumerate(ground)]
     return [
         replace(force, place=place, complaint=force.complaint.replace(f"{force.place}.region", f"{place}.region"))
         for place, applied in places
@@ -52,11 +51,12 @@ def touched(problem: Problem, probed: Applied, sprung: Applied) -> list[AppliedF
 
 
 def still(problem: Problem, moves: list[bool]) -> list[str]:
-    """Complaints about displacements that are held, from whether each unit load acts on what is free (local)."""
+    """Complaints about states that are held, from whether each unit load acts on what is free (local)."""
+    how = "at a temperature" if problem.physics == "heat" else "in this direction, so that it moves as the supports do"
     return [
-        f"{place}.region: it is held in this direction, so that it moves as the supports do; look somewhere else"
-        for place, given in displacements(problem)
-        if not moves[problem.probes.index(given.probe)]
+        f"{place}.region: it is held {how}; look somewhere else"
+        for place, given in probed(problem)
+        if not moves[problem.probes.index(given)]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Linear elasticity in UFL, for any cell and degree."""
+"""What the laws have in common in UFL, for any cell and degree."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def cell_measure(mesh: Mesh, degree: int) -> Form:
     return ufl.Measure("dx", domain=mesh.domain, metadata={"quadrature_degree": order})
 
 
-def displacement_space(mesh: Mesh, degree: int) -> fem.FunctionSpace:
-    """Continuous Lagrange vectors."""
-    return fem.functionspace(mesh.domain, ("Lagrange", degree, (mesh.dim,)))
+def state_space(mesh: Mesh, degree: int, components: int) -> fem.FunctionSpace:
+    """Continuous Lagrange vectors with so many components, one for a temperature."""
+    return fem.functionspace(mesh.domain, ("Lagrange", degree, (components,)))
 
 
 def cell_space(mesh: Mesh) -> fem.FunctionSpace:

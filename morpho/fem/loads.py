@@ -1,4 +1,4 @@
-"""Load vectors: each force spread over what its region really touches."""
+"""Load vectors: each force or heat source spread over what its region really touches."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from dolfinx import fem, la
 from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
-from morpho.fem.forms import Form, cell_measure
+from morpho.fem.forms import Form, cell_measure, cell_space
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, left_inside, on_boundary, select
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank, global_sum
+from morpho.problem.acting import Force, HeatSource, LoadCase
 from morpho.problem.regions import Region
-from morpho.problem.spec import Force, LoadCase, Problem
+from morpho.problem.spec import Problem
 
 MEASURES = ("vertices", "length", "area", "volume")
 E = TypeVar("E")
+Acting = Force | HeatSource
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Target(Generic[E]):
         without = f" of the boundary, without {self.left_out} facets inside the body" if self.left_out else ""
         return f"{MEASURES[self.dim]} {self.measure:.6g}" + (" inside the body" if self.inside else without)
 
-    def density(self, force: Force) -> Array:
-        """Force per length, area or vertex of this target; one number for a pressure."""
-        value = np.array(getattr(force, force.kind))
+    def density(self, force: Acting) -> Array:
+        """(components,) per volume, area, length or vertex of this target; (1,) for a pressure."""
+        value = np.array(force.density)
         return value / self.measure if force.kind == "total" else value
 
 
@@ -57,7 +59,7 @@ class AppliedForce:
 
     place: str
     target: str
-    total: Array  #: (dim,) resultant
+    total: Array  #: (components,) resultant
     complaint: str = ""
 
 
@@ -66,18 +68,18 @@ def apply_forces(
     case: LoadCase,
     place: str,
     entities: Callable[[Region, int], tuple[E, float, bool]],
-    spread: Callable[[Force, Target[E] | None], Array],
+    spread: Callable[[Acting, Target[E] | None], Array],
 ) -> list[AppliedForce]:
     """Apply the forces of a case, but for self weight, one after the other, and say what each came to (collective).
 
     `entities` gives those of a region and a dimension, their total measure, and whether they are facets inside the
     body. `spread` adds a force on its target,
-    or everywhere, to the load vector and gives the resultant (dim,).
+    or everywhere, to the load vector and gives the resultant (components,).
     """
     applied = []
-    for j, force in enumerate(case.forces):
-        where = f"{place}.forces[{j}]"
-        if force.self_weight is not None:
+    for key, force in case.acting:
+        where = f"{place}.{key}"
+        if isinstance(force, Force) and force.self_weight is not None:
             weight = np.array(force.self_weight) * mesh.total_volume
             applied.append(AppliedForce(where, "everywhere, at full density", weight))
         elif force.region is None:
@@ -85,31 +87,30 @@ def apply_forces(
         else:
             found = find_target(mesh, force, entities)
             if found.complaint:
-                applied.append(AppliedForce(where, "nothing", np.zeros(mesh.dim), f"{where}.region: {found.complaint}"))
+                applied.append(AppliedForce(where, "nothing", np.zeros(1), f"{where}.region: {found.complaint}"))
             else:
                 applied.append(AppliedForce(where, found.text, spread(force, found)))
     return applied
 
 
 def find_target(
-    mesh: Mesh | VoxelMesh, force: Force, entities: Callable[[Region, int], tuple[E, float, bool]]
+    mesh: Mesh | VoxelMesh, force: Acting, entities: Callable[[Region, int], tuple[E, float, bool]]
 ) -> Target[E]:
-    """Facets for traction and pressure, edges for line loads, vertices for point loads; the largest of these for a
-    total force (collective)."""
+    """Facets for traction, pressure and flux, edges for line loads, vertices for point loads, cells for a power; the
+    largest of these for a total force or source (collective)."""
     assert force.region is not None
-    facet = mesh.dim - 1
-    wanted = {"traction": [facet], "pressure": [facet], "line": [1], "point": [0]}.get(
-        force.kind, list(range(facet, -1, -1))
-    )
+    facet, wanted = mesh.dim - 1, force.dims(mesh.dim)
     for dim in wanted:
         found, measure, inside = entities(force.region, dim)
         if measure > 0:
             said = f"all facets of {force.region} are inside the body, where a pressure has no side; give traction"
             left_out = left_inside(mesh, force.region) if isinstance(mesh, Mesh) and dim == facet and not inside else 0
             return Target(dim, found, measure, inside, said if inside and force.kind == "pressure" else "", left_out)
-    what = " or ".join(("vertex", "edge", "facet")[d] for d in wanted)
-    cure = advice(mesh, force.region)
-    return Target(dim, found, 0.0, False, f"no boundary {what} lies in {force.region}; {cure}")
+    names = {0: "vertex", 1: "edge", facet: "facet", mesh.dim: "cell"} if mesh.dim == 3 else ("vertex", "edge", "cell")
+    what = " or ".join(names[d] for d in wanted)
+    boundary = "boundary " if mesh.dim not in wanted else ""
+    cure = advice(mesh, force.region, cells=wanted == [mesh.dim])
+    return Target(dim, found, 0.0, False, f"no {boundary}{what} lies in {force.region}; {cure}")
 
 
 def idle_cases(problem: Problem, acting: list[bool], rigid: bool) -> list[str]:
@@ -121,17 +122,21 @@ def idle_cases(problem: Problem, acting: list[bool], rigid: bool) -> list[str]:
     """
     if not rigid:
         return []
-    moving = any(np.any(support.value) for support in problem.supports)
+    moving = any(support.moves for support in problem.supports)
     said = []
     for i, (case, acts) in enumerate(zip(problem.loads, acting, strict=True)):
         weighs = any(f.self_weight is not None and any(f.self_weight) for f in case.forces)
         if moving and not acts and not weighs:
             said.append(
-                f"supports.value: the supports move the body as a whole, which strains nothing, and case {case.name!r} "
-                "has no force; hold some of them, or add a force"
+                f"supports[0].temperature: the body is held at one temperature, and case {case.name!r} has no source"
+                if problem.physics == "heat"
+                else "supports.value: the supports move the body as a whole, which strains nothing, and case "
+                f"{case.name!r} has no force; hold some of them, or add a force"
             )
-        elif case.forces and not acts and not weighs:
-            said.append(f"loads[{i}]: the forces of case {case.name!r} are zero, or act on held components only")
+        elif case.acting and not acts and not weighs:
+            what = "sources" if case.sources else "forces"
+            held = "where the temperature is held" if case.sources else "on held components"
+            said.append(f"loads[{i}]: the {what} of case {case.name!r} are zero, or act {held} only")
     return said
 
 
@@ -166,19 +171,24 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
 
     def entities(region: Region, dim: int) -> tuple[Indices, float, bool]:
         found = select(mesh, region, dim)
+        if dim == mesh.dim:
+            found = found[found < mesh.n]
+            return found, global_sum(mesh.comm, mesh.volumes[found]), False
         inside = dim == mesh.dim - 1 and not any_rank(mesh.comm, len(on_boundary(mesh, found)) > 0)
         return found, entity_measure(mesh, dim, found), inside
 
-    def spread(force: Force, target: Target[Indices] | None) -> Array:
+    components = V.dofmap.index_map_bs
+
+    def spread(force: Acting, target: Target[Indices] | None) -> Array:
         before = _reduced(V, vector)
         if target is None:
-            assert force.body is not None
-            form = ufl.inner(_constant(mesh, force.body), ufl.TestFunction(V)) * cell_measure(mesh, _degree(V))
-            _add(vector, form)
+            everywhere = Target(mesh.dim, np.arange(mesh.n, dtype=np.int32), mesh.total_volume)
+            density = _constant(mesh, everywhere.density(force))
+            _add(vector, ufl.inner(density, ufl.TestFunction(V)) * cell_measure(mesh, _degree(V)))
         else:
             _apply(mesh, V, force, target, vector)
-        change = (_reduced(V, vector) - before).reshape(-1, mesh.dim)
-        total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(mesh.dim)])
+        change = (_reduced(V, vector) - before).reshape(-1, components)
+        total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(components)])
         rounding = 1e-12 * global_sum(mesh.comm, np.abs(change))
         return np.where(np.abs(total) <= rounding, 0.0, total)
 
@@ -186,15 +196,20 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
     return _reduced(V, vector), applied
 
 
-def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indices], vector: Array) -> None:
+def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Acting, target: Target[Indices], vector: Array) -> None:
     """Add a force on its target to this rank's share of the load vector (collective)."""
     share = target.density(force)
-    if target.dim == mesh.dim - 1:
+    if target.dim == mesh.dim:
+        inside = fem.Function(cell_space(mesh))
+        inside.x.array[inside.function_space.dofmap.list[target.entities, 0]] = 1.0
+        v = ufl.TestFunction(V)
+        _add(vector, inside * ufl.inner(_constant(mesh, share), v) * cell_measure(mesh, _degree(V)))
+    elif target.dim == mesh.dim - 1:
         sides = _one_side(mesh, target.entities)
         ds = ufl.Measure("ds", domain=mesh.domain, subdomain_data=[(0, sides)])(0)
         v = ufl.TestFunction(V)
         if force.kind == "pressure":
-            scale = fem.Constant(mesh.domain, float(share))
+            scale = fem.Constant(mesh.domain, float(share[0]))
             _add(vector, -scale * ufl.inner(ufl.FacetNormal(mesh.domain), v) * ds)
         else:
             _add(vector, ufl.inner(_constant(mesh, share), v) * ds)
@@ -203,7 +218,7 @@ def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indice
     else:
         owned = target.entities[target.entities < mesh.domain.topology.index_map(0).size_local]
         nodes = fem.locate_dofs_topological(V, 0, owned, remote=False)
-        np.add.at(vector.reshape(-1, mesh.dim), nodes, share)
+        np.add.at(vector.reshape(-1, len(share)), nodes, share)
 
 
 def _one_side(mesh: Mesh, facets: Indices) -> Indices:
@@ -224,7 +239,7 @@ def _add_edges(mesh: Mesh, V: fem.FunctionSpace, edges: Indices, density: Array,
     owned = edges[edges < topology.index_map(1).size_local]
     lengths = _measures(mesh, 1, owned)
     to_cell, to_edge = topology.connectivity(1, mesh.dim), topology.connectivity(mesh.dim, 1)
-    layout, nodal = V.dofmap.dof_layout, vector.reshape(-1, mesh.dim)
+    layout, nodal = V.dofmap.dof_layout, vector.reshape(-1, len(density))
     weights = np.array([1, 1]) / 2 if _degree(V) == 1 else np.array([1, 1, 4]) / 6
     for edge, length in zip(owned, lengths, strict=True):
         cell = to_cell.links(edge)[0]

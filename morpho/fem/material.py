@@ -1,4 +1,4 @@
-"""Stiffness of a cell as a function of its physical density."""
+"""Stiffness or conductivity of a cell as a function of its physical density."""
 
 from __future__ import annotations
 
@@ -56,7 +56,20 @@ def _power(rho: Array, exponent: float) -> Array:
     return power
 
 
-Material = Simp | Ramp
+@dataclass
+class Given:
+    """A material whose stiffness in each block is given, whatever the density."""
+
+    E: Array
+
+    def stiffness(self, rho: Array) -> Array:
+        return self.E
+
+    def derivative(self, rho: Array) -> Array:
+        return np.zeros_like(rho)
+
+
+Material = Simp | Ramp | Given
 
 INTERPOLATIONS: dict[str, type[Simp] | type[Ramp]] = {"simp": Simp, "ramp": Ramp}
 
@@ -64,7 +77,8 @@ INTERPOLATIONS: dict[str, type[Simp] | type[Ramp]] = {"simp": Simp, "ramp": Ramp
 def make_material(problem: Problem, iteration: int) -> Material:
     """Interpolation with the penalty that is in force at a design iteration (local)."""
     m = problem.material
-    return INTERPOLATIONS[m.interpolation](m.E, m.E_min_ratio, value_at(m.penalty, iteration))
+    solid = m.conductivity if problem.physics == "heat" else m.E
+    return INTERPOLATIONS[m.interpolation](solid, m.E_min_ratio, value_at(m.penalty, iteration))
 
 
 def lame(E: float, nu: float, dim: int, plane: str) -> tuple[float, float]:

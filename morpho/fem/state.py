@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from morpho.errors import SolverError
+from morpho.fem.adjoint import Sensitivities
 from morpho.interfaces import Array
 
 LOOSE = 1e-3  #: relative residual above which a solve is loose: it says little of parts that have lost their stiffness
@@ -21,6 +22,7 @@ class State:
     linear_iterations: int
     seconds: float
     converged: bool = True  #: to the tolerance of the problem; False after a solve that was asked for less
+    functionals: Sensitivities | None = None  #: of responses that are not linear in the state
 
 
 def check_sign(compliance: Array) -> None:

@@ -1,4 +1,4 @@
-"""Held displacement components."""
+"""Held displacement components or temperatures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import NOTHING, advice, node_dimension, select
 from morpho.mesh.voxels import VoxelMesh
+from morpho.problem.acting import Support
 from morpho.problem.regions import Region
-from morpho.problem.spec import Support
 
 
 def nodes_in(mesh: Mesh, V: fem.FunctionSpace, region: Region) -> Indices:
@@ -34,9 +34,11 @@ def nodes_in(mesh: Mesh, V: fem.FunctionSpace, region: Region) -> Indices:
     return np.unique(np.asarray(fem.locate_dofs_topological(V, dim, entities), dtype=np.int32))
 
 
-def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
-    """(component, prescribed value) pairs of a support (local)."""
-    components = support.components or tuple(range(dim))
+def held_components(support: Support, count: int) -> list[tuple[int, float]]:
+    """(component, prescribed value) pairs of a support of a state with so many components (local)."""
+    if support.temperature is not None:
+        return [(0, support.temperature)]
+    components = support.components or tuple(range(count))
     values = support.value if isinstance(support.value, tuple) else (support.value,) * len(components)
     return list(zip(components, values, strict=True))
 
@@ -44,27 +46,36 @@ def held_components(support: Support, dim: int) -> list[tuple[int, float]]:
 def boundary_conditions(
     mesh: Mesh, V: fem.FunctionSpace, supports: tuple[Support, ...]
 ) -> tuple[list[fem.DirichletBC], list[str], list[int], Array]:
-    """Dirichlet conditions, complaints, the number of nodes each support holds, and the value (nodes, dim) of each
-    component, nan where it is free (collective)."""
+    """Dirichlet conditions, complaints, the number of nodes each support holds, and the value (nodes, components) of
+    each, nan where it is free (collective)."""
     conditions, said, counts = [], [], []
-    held = np.full((node_count(V), mesh.dim), np.nan)
+    components = V.dofmap.index_map_bs
+    held = np.full((node_count(V), components), np.nan)
     for i, support in enumerate(supports):
         nodes = nodes_in(mesh, V, support.region)
         owned = nodes[nodes < V.dofmap.index_map.size_local]
         counts.append(int(mesh.comm.allreduce(len(owned))))
         if counts[-1] == 0:
             said.append(nothing_held(mesh, i, support.region))
-        for component, value in held_components(support, mesh.dim):
+        for component, value in held_components(support, components):
             clash = np.abs(held[nodes, component] - value) > 0
             if mesh.comm.allreduce(bool(clash.any()), MPI.LOR):
-                said.append(contradiction(i, component, value))
+                said.append(contradiction(i, component, value, components))
             held[nodes, component] = value
-    for component in range(mesh.dim):
+    for component in range(components):
         for value in sorted(set(mesh.comm.allreduce(_values(held[:, component])))):
             nodes = np.flatnonzero(held[:, component] == value).astype(np.int32)
-            dofs = nodes * mesh.dim + component
-            conditions.append(fem.dirichletbc(np.float64(value), dofs.astype(np.int32), V.sub(component)))
+            dofs = nodes * components + component
+            conditions.append(held_component(V, component, dofs, value))
     return conditions, said, counts, held
+
+
+def held_component(V: fem.FunctionSpace, component: int, dofs: Indices, value: float) -> fem.DirichletBC:
+    """A held component at dofs of the unrolled space (local)."""
+    dofs = dofs.astype(np.int32)
+    if V.dofmap.index_map_bs == 1:
+        return fem.dirichletbc(np.array([value]), dofs, V)
+    return fem.dirichletbc(np.float64(value), dofs, V.sub(component))
 
 
 def _values(column: Array) -> list[float]:
@@ -81,9 +92,10 @@ def nothing_held(mesh: Mesh | VoxelMesh, i: int, region: Region) -> str:
     return f"supports[{i}].region: no node of the mesh lies in {region}; {advice(mesh, region)}"
 
 
-def contradiction(i: int, component: int, value: float) -> str:
+def contradiction(i: int, component: int, value: float, components: int) -> str:
     """Complaint about a second value for a held component (local)."""
+    key, what = ("temperature", "") if components == 1 else ("value", f"{'xyz'[component]} = ")
     return (
-        f"supports[{i}].value: {'xyz'[component]} = {value:g} contradicts an earlier support on the "
+        f"supports[{i}].{key}: {what}{value:g} contradicts an earlier support on the "
         "same node; let each node have one value"
     )

@@ -30,6 +30,8 @@ class State(Protocol):
     def seconds(self) -> float: ...
     @property
     def converged(self) -> bool: ...
+    @property
+    def functionals(self) -> Any: ...
 
 
 class Material(Protocol):
@@ -64,6 +66,8 @@ class Physics(Protocol):
 
 def from_state(physics: Physics, state: State) -> Gradient:
     """The gradient that a state solve gives, exact if it converged (local)."""
+    found = state.functionals
+    functionals = {} if found is None else {"values": found.values, "d_values": found.d_values}
     return Gradient(
         cases=state.compliance,
         d_cases=state.d_compliance,
@@ -73,6 +77,7 @@ def from_state(physics: Physics, state: State) -> Gradient:
         seconds=state.seconds,
         energy=state.energy,
         scale=physics.scale,
+        **functionals,
     )
 
 

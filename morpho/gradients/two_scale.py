@@ -12,7 +12,7 @@ from morpho.gradients.decoupling import Solver
 from morpho.gradients.physics import Physics
 from morpho.interfaces import Array, Gradient
 from morpho.problem.gradient_spec import GradientSpec
-from morpho.problem.spec import Objective
+from morpho.problem.spec import AnyObjective, Objective
 
 
 class TwoScale:
@@ -49,7 +49,7 @@ class Tools:
         physics: Physics,
         spec: GradientSpec,
         replica: Callable[[MPI.Comm], Physics] | None = None,
-        objective: Objective | None = None,
+        objective: AnyObjective | None = None,
         solvers: Solver[Any, Gradient] | None = None,
     ) -> None:
         """Tools for a state equation.

@@ -17,7 +17,7 @@ from morpho.errors import OwnCodeError, in_words
 from morpho.gradients.physics import Physics, State
 from morpho.interfaces import Array
 from morpho.parallel import global_dot, raise_together
-from morpho.problem.spec import Objective
+from morpho.problem.spec import AnyObjective
 
 RAMP = 1e-4  #: densities this near to the threshold become grey, so that rounding decides nothing
 MOST = 300  #: linear iterations of a value; in 3-D, densities at random can take thousands, for the last digits
@@ -98,7 +98,7 @@ class OwnFunction:
         )
 
 
-def make_value(objective: Objective, physics: Physics) -> Value:
+def make_value(objective: AnyObjective, physics: Physics) -> Value:
     """The value that an objective asks for (collective).
 
     Raises:

@@ -6,19 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+from morpho.functionals import registry
+from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
 from morpho.problem.spec import (
+    AnyProbe,
     BoxMesh,
     ComplianceConstraint,
     DisplacementConstraint,
-    Objective,
+    Probe,
     Problem,
+    TemperatureConstraint,
     VolumeConstraint,
 )
 
 FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow for 1e-6 of it
 BEYOND = 10**10  #: cells; memory is the first concern of so many
 LEAST = 1e-3  #: cells that a volume fraction should make up
+OC = ("compliance", "black_box")  #: objectives of the optimality criteria
 FARTHEST = 1e9  #: distance from zero in edges of a cell
 
 
@@ -27,11 +32,13 @@ def regions(problem: Problem) -> Iterator[tuple[str, Region]]:
     for i, support in enumerate(problem.supports):
         yield f"supports[{i}].region", support.region
     for i, case in enumerate(problem.loads):
-        for j, force in enumerate(case.forces):
-            if force.region is not None:
-                yield f"loads[{i}].forces[{j}].region", force.region
+        for where, given in case.acting:
+            if given.region is not None:
+                yield f"loads[{i}].{where}.region", given.region
     for i, spring in enumerate(problem.springs):
         yield f"springs[{i}].region", spring.region
+    for i, convection in enumerate(problem.convection):
+        yield f"convection[{i}].region", convection.region
     for i, constraint in enumerate(problem.constraints):
         if not isinstance(constraint, ComplianceConstraint) and constraint.region is not None:
             yield f"constraints[{i}].region", constraint.region
@@ -70,10 +77,10 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
             )
     for i, spring in enumerate(problem.springs):
         vector(f"springs[{i}].stiffness", spring.stiffness)
-    for place, given in displacements(problem):
-        if isinstance(given.direction, tuple):
+    for place, given in probed(problem):
+        if isinstance(given, Probe) and isinstance(given.direction, tuple):
             vector(f"{place}.direction", given.direction)
-        elif given.direction is not None:
+        elif isinstance(given, Probe) and isinstance(given.direction, str):
             axis(f"{place}.direction", given.direction)
     for i, case in enumerate(problem.loads):
         for j, force in enumerate(case.forces):
@@ -85,24 +92,88 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
     return said
 
 
-def displacements(problem: Problem) -> Iterator[tuple[str, Objective | DisplacementConstraint]]:
-    """Every displacement that is minimised or limited, with its place (local)."""
-    if problem.objective.kind == "displacement":
+def probed(problem: Problem) -> Iterator[tuple[str, AnyProbe]]:
+    """Every displacement and temperature that is minimised or limited, with its place (local)."""
+    if problem.objective.probe is not None:
+        yield "objective", problem.objective.probe
+    for i, constraint in enumerate(problem.constraints):
+        if isinstance(constraint, DisplacementConstraint | TemperatureConstraint):
+            yield f"constraints[{i}]", constraint.probe
+
+
+def functionals(problem: Problem) -> Iterator[tuple[str, FunctionalSpec]]:
+    """Every functional that is minimised or limited, with its place (local)."""
+    if isinstance(problem.objective, FunctionalSpec):
         yield "objective", problem.objective
     for i, constraint in enumerate(problem.constraints):
-        if isinstance(constraint, DisplacementConstraint):
+        if isinstance(constraint, FunctionalSpec):
             yield f"constraints[{i}]", constraint
 
 
-def _which_case(problem: Problem) -> list[str]:
-    """Complaints about the load cases that displacements are of (local)."""
-    said, cases = [], [case.name for case in problem.loads]
-    for place, given in displacements(problem):
-        if given.case is None and len(cases) > 1:
-            said.append(f"{place}.case: there are several load cases; name one of {', '.join(cases)}")
-        elif given.case is not None and given.case not in cases:
-            said.append(f"{place}.case: there is no load case {given.case!r}; the cases are {', '.join(cases)}")
+def _of_functionals(problem: Problem) -> list[str]:
+    """Complaints about limits that an objective has, or a constraint has not, and what cannot be made (local)."""
+    said = []
+    for place, given in functionals(problem):
+        said += registry.complaints(place, given, problem.physics)
+        limits = [name for name in ("max", "min") if getattr(given, name) is not None]
+        if place == "objective":
+            said += [f"{place}.{name}: an objective has no limit; make it a constraint" for name in limits]
+        elif not limits:
+            said.append(f"{place}: give max, min or both")
     return said
+
+
+def _which_case(problem: Problem) -> list[str]:
+    """Complaints about the load cases that displacements, temperatures and functionals are of (local)."""
+    said, cases = [], [case.name for case in problem.loads]
+    everything: list[tuple[str, AnyProbe | FunctionalSpec]] = [*probed(problem), *functionals(problem)]
+    for place, asked in everything:
+        if asked.case is None and len(cases) > 1:
+            said.append(f"{place}.case: there are several load cases; name one of {', '.join(cases)}")
+        elif asked.case is not None and asked.case not in cases:
+            said.append(f"{place}.case: there is no load case {asked.case!r}; the cases are {', '.join(cases)}")
+    return said
+
+
+def _of_another_physics(problem: Problem) -> list[str]:
+    """Complaints about what belongs to another physics (local)."""
+    said, heat = [], problem.physics == "heat"
+    other = "elasticity" if heat else "heat"
+
+    def foreign(place: str, instead: str) -> None:
+        said.append(f"{place}: belongs to physics: {other}; {instead}, or change physics")
+
+    for i, support in enumerate(problem.supports):
+        if heat and (support.fix != "all" or support.value != 0):
+            foreign(f"supports[{i}].{'fix' if support.fix != 'all' else 'value'}", "give a temperature")
+        elif heat and support.temperature is None:
+            said.append(f"supports[{i}].temperature: is missing; give what the region is held at, for instance 0")
+        elif not heat and support.temperature is not None:
+            foreign(f"supports[{i}].temperature", "give fix and value")
+    for i, case in enumerate(problem.loads):
+        if heat and case.forces:
+            foreign(f"loads[{i}].forces", "give sources")
+        if not heat and case.sources:
+            foreign(f"loads[{i}].sources", "give forces")
+    if heat and problem.springs:
+        foreign("springs", "give convection")
+    if not heat and problem.convection:
+        foreign("convection", "leave it out")
+    for place, kind in [("objective", problem.objective.kind), *_kinds(problem)]:
+        if kind == ("displacement" if heat else "temperature"):
+            foreign(f"{place}.kind", f"take {'temperature' if heat else 'displacement'}")
+    if heat and problem.warmed:
+        said += [
+            f"loads[{i}].sources: none, so that the thermal compliance is zero whatever the design; minimise a "
+            "temperature instead (objective.kind: temperature)"
+            for i, case in enumerate(problem.loads)
+            if not case.sources and problem.objective.kind == "compliance"
+        ]
+    return said
+
+
+def _kinds(problem: Problem) -> list[tuple[str, str]]:
+    return [(f"constraints[{i}]", constraint.kind) for i, constraint in enumerate(problem.constraints)]
 
 
 def check_consistency(problem: Problem) -> list[str]:
@@ -112,26 +183,32 @@ def check_consistency(problem: Problem) -> list[str]:
     for name, count in cases.items():
         if count > 1:
             said.append(f"loads: {count} cases are called {name!r}; give each case its own name")
-    moving = any(s.value != 0.0 for s in problem.supports)
+    heat = problem.physics == "heat"
+    if not problem.supports and not problem.convection:
+        said.append("supports: " + ("none, and no convection" if heat else "none") + "; hold a part of the body")
+    moving = problem.warmed if heat else any(support.moves for support in problem.supports)
     for i, case in enumerate(problem.loads):
-        if not case.forces and not moving:
-            said.append(f"loads[{i}].forces: no force and no prescribed displacement; the case does nothing")
+        if not case.acting and not moving:
+            nothing = "no source and no temperature" if heat else "no force and no prescribed displacement"
+            said.append(f"loads[{i}].{'sources' if heat else 'forces'}: {nothing}; the case does nothing")
     for i, constraint in enumerate(problem.constraints):
-        if constraint.kind == "compliance" and constraint.case is not None and constraint.case not in cases:
+        if not isinstance(constraint, ComplianceConstraint):
+            continue
+        if constraint.case is not None and constraint.case not in cases:
             said.append(
                 f"constraints[{i}].case: there is no load case {constraint.case!r}; the cases are {', '.join(cases)}"
             )
-        elif constraint.kind == "compliance" and not any(
-            case.forces for case in problem.loads if constraint.case in (None, case.name)
-        ):
+        elif not any(case.acting for case in problem.loads if constraint.case in (None, case.name)):
             said.append(
                 f"constraints[{i}].max: where only supports move the compliance is minus the stored energy, "
                 "never above a limit; constrain the volume, or load the structure by forces"
             )
-    said += _which_case(problem)
+    said += _which_case(problem) + _of_another_physics(problem) + _of_functionals(problem)
     kinds = [constraint.kind for constraint in problem.constraints]
     if problem.objective.kind == "volume" and set(kinds) <= {"volume"}:
-        said.append("constraints: the least volume is none at all; add one of kind compliance or displacement")
+        said.append(
+            "constraints: the least volume is none at all; add one of kind compliance, displacement or temperature"
+        )
     if problem.objective.kind == "black_box":
         if problem.gradient.source != "guided_es":
             said.append(
@@ -145,7 +222,7 @@ def check_consistency(problem: Problem) -> list[str]:
             "optimizer.kind: oc needs an objective that falls wherever material is added, and with self weight it may "
             "rise; use mma, or leave kind out"
         )
-    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind in ("volume", "displacement")):
+    if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")

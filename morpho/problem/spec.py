@@ -6,15 +6,28 @@ from the standard vocabulary of the field.
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from morpho.functionals import KINDS
+from morpho.problem.acting import (
+    AnyProbe,
+    Convection,
+    Direction,
+    LoadCase,
+    Material,
+    Probe,
+    SourcesProbe,
+    Spring,
+    Support,
+    TemperatureProbe,
+)
 from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
+from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
 from morpho.problem.gradient_spec import GradientSpec
-from morpho.problem.regions import Axis, Region
+from morpho.problem.regions import Region
 
 NAME_BYTES = 200  #: of a name, which is also that of a folder
 MOVE_LIMIT = 0.2
@@ -59,135 +72,15 @@ class Mesh(OneOf):
         return ("box", "file")
 
 
-class Material(Spec):
-    """Isotropic linear elasticity and its interpolation between void and solid."""
-
-    E: Positive = Field(1.0, description="Young's modulus of the solid")
-    nu: Number = Field(0.3, gt=-1, lt=0.5, description="Poisson's ratio")
-    plane: Literal["stress", "strain"] = Field("stress", description="2-D only")
-    interpolation: Literal["simp", "ramp"] = "simp"
-    penalty: Schedule = Field(3.0, description="SIMP exponent p, or RAMP q; a number or a continuation")
-    E_min_ratio: Number = Field(1e-9, gt=0, lt=1, description="stiffness of void relative to solid")
-
-
-class Support(Spec):
-    """Displacement components held at the nodes of a region."""
-
-    region: Region
-    fix: Literal["all"] | Axis | tuple[Axis, ...] = Field("all", description="components: all, x, or [x, y]")
-    value: Number | Vector = Field(0.0, description="prescribed displacement, one number or one per component")
-
-    @field_validator("fix", mode="before")
-    @classmethod
-    def _axes(cls, value: Any) -> Any:
-        axes = value if isinstance(value, list | tuple) else [value]
-        if value in ("all", "x", "y", "z"):
-            return value
-        if not isinstance(value, str) and axes and all(axis in ("x", "y", "z") for axis in axes):
-            if len(set(axes)) < len(axes):
-                raise ValueError(f"got [{', '.join(axes)}]; name every component once")
-            return tuple(axes)
-        if isinstance(value, str) and re.fullmatch("[xyzXYZ][xyzXYZ, ]*", value):
-            letters = dict.fromkeys(re.findall("[xyz]", value.lower()))
-            cure = f"write [{', '.join(letters)}]" if len(letters) > 1 else f"write {next(iter(letters))}"
-        else:
-            cure = "expected all, x, y, z, or a list such as [x, y]"
-        if value is None:
-            raise ValueError(cure)
-        given = repr(value) if isinstance(value, str) else str(value).replace("'", "")
-        raise ValueError(f"got {given[:80]}; {cure}")
-
-    @property
-    def components(self) -> tuple[int, ...] | None:
-        """Held components as indices, None for all."""
-        if self.fix == "all":
-            return None
-        return tuple("xyz".index(axis) for axis in self.fix)
-
-
-class Force(OneOf):
-    """One load. `total` is spread evenly over the facets of its region, or its edges, or its vertices."""
-
-    region: Region | None = Field(None, description="where; not for body")
-    total: Vector | None = Field(None, description="total force")
-    traction: Vector | None = Field(None, description="force per area (2-D: per length)")
-    pressure: Number | None = Field(None, description="pressure on the facets, positive into the material")
-    line: Vector | None = Field(None, description="force per length of the edges of the region (3-D)")
-    point: Vector | None = Field(None, description="force at each vertex of the region")
-    body: Vector | None = Field(None, description="force per volume, everywhere")
-    self_weight: Vector | None = Field(None, description="force per volume times the physical density")
-
-    @classmethod
-    def alternatives(cls) -> tuple[str, ...]:
-        return ("total", "traction", "pressure", "line", "point", "body", "self_weight")
-
-    @property
-    def kind(self) -> str:
-        return next(name for name in self.alternatives() if getattr(self, name) is not None)
-
-    @model_validator(mode="after")
-    def _has_region(self) -> Force:
-        everywhere = self.kind in ("body", "self_weight")
-        if everywhere and self.region is not None:
-            raise ValueError(f"{self.kind} acts everywhere: leave out region")
-        if not everywhere and self.region is None:
-            raise ValueError(f"{self.kind} needs a region")
-        return self
-
-
-class Spring(Spec):
-    """A spring between a region and the ground: what a mechanism works against. It holds no part in place."""
-
-    region: Region
-    stiffness: Vector = Field(description="force per displacement, for each component, spread evenly over the region")
-
-    @field_validator("stiffness")
-    @classmethod
-    def _pulls_back(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if min(value) < 0 or not any(value):
-            raise ValueError(f"got {list(value)}; give 0 or more for each component, and more for one")
-        return value
-
-
-class LoadCase(Spec):
-    """Forces that act together; the objective is the weighted sum over the cases."""
-
-    name: str = Field("load", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
-    weight: Positive = 1.0
-    forces: tuple[Force, ...] = Field((), description="may be empty where supports prescribe displacements")
-
-
-def _points_somewhere(value: str | tuple[float, ...]) -> str | tuple[float, ...]:
-    if not isinstance(value, str) and not any(value):
-        raise ValueError(f"got {list(value)}; a direction is not zero")
-    return value
-
-
-Direction = Annotated[Axis | Vector, AfterValidator(_points_somewhere)]
-
-
-class Probe(Spec):
-    """A displacement: the mean over a region, in a direction, under a load case."""
-
-    region: Region
-    direction: Direction = Field(description="x, y, z, or a vector, whose length does not count")
-    case: str | None = Field(None, description="load case; may be left out where there is only one")
-
-    def unit(self, dim: int) -> tuple[float, ...]:
-        """(dim,) the direction, of length 1."""
-        if isinstance(self.direction, str):
-            return tuple(float(axis == self.direction) for axis in "xyz"[:dim])
-        length = math.hypot(*self.direction)
-        return tuple(component / length for component in self.direction)
-
-
 class Objective(Spec):
     """What is minimised; a black box gives values only, which is what `gradient.source: guided_es` is for."""
 
-    kind: Literal["compliance", "volume", "displacement", "black_box"] = "compliance"
-    region: Region | None = Field(None, description="of displacement: its mean over these facets, edges or vertices")
+    kind: Literal["compliance", "volume", "displacement", "temperature", "black_box"] = "compliance"
+    region: Region | None = Field(
+        None, description="of displacement: its mean over these facets, edges or vertices; of temperature: or cells"
+    )
     direction: Direction | None = Field(None, description="of displacement: x, y, z, or a vector")
-    case: str | None = Field(None, description="of displacement: load case, where there are several")
+    case: str | None = Field(None, description="of displacement and temperature: load case, where there are several")
     value: str = Field(
         "thresholded",
         description="of a black box: thresholded (compliance of the 0/1 design of equal volume), or file.py:function, "
@@ -196,16 +89,20 @@ class Objective(Spec):
 
     @model_validator(mode="after")
     def _of_a_displacement(self) -> Objective:
-        given = [name for name in ("region", "direction", "case") if getattr(self, name) is not None]
-        if self.kind != "displacement" and given:
+        takes = {"displacement": {"region", "direction", "case"}, "temperature": {"region", "case"}}
+        others = {"region", "direction", "case"} - takes.get(self.kind, set())
+        given = [name for name in ("region", "direction", "case") if name in others and getattr(self, name) is not None]
+        if given:
             raise ValueError(f"{self.kind} takes no {' and no '.join(given)}")
         if self.kind == "displacement" and (self.region is None or self.direction is None):
             raise ValueError("displacement needs a region and a direction")
         return self
 
     @property
-    def probe(self) -> Probe | None:
-        """The displacement that is minimised, None if it is something else."""
+    def probe(self) -> Probe | TemperatureProbe | None:
+        """The displacement or temperature that is minimised, None if it is something else."""
+        if self.kind == "temperature":
+            return TemperatureProbe(region=self.region, case=self.case)
         if self.region is None or self.direction is None:
             return None
         return Probe(region=self.region, direction=self.direction, case=self.case)
@@ -242,20 +139,14 @@ class ComplianceConstraint(Spec):
     case: str | None = None
 
 
-class DisplacementConstraint(Probe):
-    """A displacement at most `max`, at least `min`, or between them."""
+class Limits(Spec):
+    """At most `max`, at least `min`, or between them."""
 
-    kind: Literal["displacement"]
     max: Number | None = None
     min: Number | None = None
 
-    @property
-    def probe(self) -> Probe:
-        """What is limited."""
-        return Probe(region=self.region, direction=self.direction, case=self.case)
-
     @model_validator(mode="after")
-    def _has_a_limit(self) -> DisplacementConstraint:
+    def _has_a_limit(self) -> Limits:
         if self.max is None and self.min is None:
             raise ValueError("give max, min or both")
         if 0 in (self.max, self.min):
@@ -265,7 +156,38 @@ class DisplacementConstraint(Probe):
         return self
 
 
-Constraint = Annotated[VolumeConstraint | ComplianceConstraint | DisplacementConstraint, Field(discriminator="kind")]
+class DisplacementConstraint(Limits, Probe):
+    """A displacement at most `max`, at least `min`, or between them."""
+
+    kind: Literal["displacement"]
+
+    @property
+    def probe(self) -> Probe:
+        """What is limited."""
+        return Probe(region=self.region, direction=self.direction, case=self.case)
+
+
+class TemperatureConstraint(Limits, TemperatureProbe):
+    """A mean temperature at most `max`, at least `min`, or between them."""
+
+    kind: Literal["temperature"]
+
+    @property
+    def probe(self) -> TemperatureProbe:
+        """What is limited."""
+        return TemperatureProbe(region=self.region, case=self.case)
+
+
+_FUNCTIONALS = (*(module.SPEC for module in KINDS.values()), OwnSpec)
+if TYPE_CHECKING:
+    AnyObjective = Objective | FunctionalSpec
+    Constraint = (
+        VolumeConstraint | ComplianceConstraint | DisplacementConstraint | TemperatureConstraint | FunctionalSpec
+    )
+else:
+    AnyObjective = Annotated[Union[(Objective, *_FUNCTIONALS)], Field(discriminator="kind")]
+    _LIMITED = (VolumeConstraint, ComplianceConstraint, DisplacementConstraint, TemperatureConstraint)
+    Constraint = Annotated[Union[(*_LIMITED, *_FUNCTIONALS)], Field(discriminator="kind")]
 
 
 class Filter(Spec):
@@ -332,7 +254,7 @@ class OptimizerSpec(Spec):
 
 
 class SolverSpec(Spec):
-    """Linear solver of the state equation; options for PETSc take the prefix elasticity_."""
+    """Linear solver of the state equation; options for PETSc take the prefix elasticity_ or heat_."""
 
     preset: Literal["auto", "direct", "multigrid", "hypre"] = Field(
         "auto", description="auto: direct below a size, then conjugate gradients with algebraic multigrid"
@@ -347,7 +269,7 @@ class SolverSpec(Spec):
     )
     degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
     petsc_options: dict[str, str | int | float | bool | None] = Field(
-        {}, description="PETSc options of this solver; a leading - and the prefix elasticity_ may be left out"
+        {}, description="PETSc options of this solver; a leading - and the prefix may be left out"
     )
 
     @field_validator("petsc_options", mode="before")
@@ -355,7 +277,7 @@ class SolverSpec(Spec):
     def _without_prefix(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {str(key).removeprefix("-").removeprefix("elasticity_"): v for key, v in value.items()}
+        return {re.sub("^-?(elasticity_|heat_)?", "", str(key)): v for key, v in value.items()}
 
 
 class Output(Spec):
@@ -371,15 +293,17 @@ class Problem(Spec):
     """A whole topology optimization problem, frozen."""
 
     name: str = Field("problem", description="also that of the run folder: letters, digits, _ - .")
+    physics: Literal["elasticity", "heat"] = Field("elasticity", description="small displacements, or heat conduction")
     mesh: Mesh
     engine: Literal["auto", "voxel", "assembled"] = Field(
         "auto", description="state equation: matrix-free on boxes of equal cells, or an assembled matrix on any mesh"
     )
     material: Material = Material()
-    supports: Annotated[tuple[Support, ...], Field(min_length=1)]
+    supports: tuple[Support, ...] = Field(description="may be empty where convection takes the heat away")
     springs: tuple[Spring, ...] = ()
+    convection: tuple[Convection, ...] = Field((), description="physics: heat")
     loads: Annotated[tuple[LoadCase, ...], Field(min_length=1)] = (LoadCase(),)
-    objective: Objective = Objective()
+    objective: AnyObjective = Objective()
     constraints: Annotated[tuple[Constraint, ...], Field(min_length=1)]
     design: Design = Design()
     gradient: GradientSpec = GradientSpec()
@@ -398,14 +322,41 @@ class Problem(Spec):
         return value
 
     @property
-    def probes(self) -> tuple[Probe, ...]:
-        """The displacements in the objective and the constraints, each once."""
-        limited = [c.probe for c in self.constraints if isinstance(c, DisplacementConstraint)]
+    def probes(self) -> tuple[AnyProbe, ...]:
+        """The displacements and temperatures in the objective and the constraints, each once."""
+        limited = [c.probe for c in self.constraints if isinstance(c, DisplacementConstraint | TemperatureConstraint)]
         sought = [self.objective.probe] if self.objective.probe else []
-        return tuple(dict.fromkeys([*sought, *limited]))
+        return tuple(dict.fromkeys([*sought, *limited, *self._works]))
 
-    def case_of(self, probe: Probe) -> int:
-        """Number of the load case of a displacement."""
+    @property
+    def functionals(self) -> tuple[FunctionalSpec, ...]:
+        """The responses in the objective and the constraints that are not linear in the state, each once."""
+        given = [part.unlimited for part in (self.objective, *self.constraints) if isinstance(part, FunctionalSpec)]
+        return tuple(part for i, part in enumerate(given) if part not in given[:i])
+
+    @property
+    def _works(self) -> list[SourcesProbe]:
+        """The thermal compliances in the objective and the constraints that are not self-adjoint."""
+        limited = [c.case for c in self.constraints if isinstance(c, ComplianceConstraint)]
+        if not self.warmed or (self.objective.kind != "compliance" and not limited):
+            return []
+        everything = self.objective.kind == "compliance" or None in limited
+        cases = [case for case in self.loads if everything or case.name in limited]
+        return [self.work_of(case) for case in cases]
+
+    @property
+    def warmed(self) -> bool:
+        """Whether temperatures other than zero are held, or lie around."""
+        return self.physics == "heat" and any(
+            [*(support.moves for support in self.supports), *(part.ambient for part in self.convection)]
+        )
+
+    def work_of(self, case: LoadCase) -> SourcesProbe:
+        """The probe of the thermal compliance of a load case."""
+        return SourcesProbe(sources=case.sources, case=case.name)
+
+    def case_of(self, probe: AnyProbe | FunctionalSpec) -> int:
+        """Number of the load case of a displacement, a temperature or a functional."""
         return 0 if probe.case is None else [case.name for case in self.loads].index(probe.case)
 
     @property
@@ -419,7 +370,8 @@ class Problem(Spec):
         if self.optimizer.kind != "auto":
             return self.optimizer.kind
         one_volume = [constraint.kind for constraint in self.constraints] == ["volume"]
-        falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function and not self.weighs
+        falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function
+        falls = falls and not self.weighs and not self.warmed
         return "oc" if one_volume and falls else "mma"
 
     def move_limit(self, iteration: int) -> float:
@@ -434,8 +386,12 @@ class Problem(Spec):
     @model_validator(mode="before")
     @classmethod
     def _default_kinds(cls, data: Any) -> Any:
-        """A constraint without kind is a volume constraint."""
-        if isinstance(data, dict) and isinstance(data.get("constraints"), list | tuple):
-            filled = [{"kind": "volume"} | c if isinstance(c, dict) else c for c in data["constraints"]]
-            return data | {"constraints": filled}
-        return data
+        """A constraint without kind is a volume constraint, an objective the compliance."""
+        if not isinstance(data, dict):
+            return data
+        filled = {}
+        if isinstance(data.get("constraints"), list | tuple):
+            filled["constraints"] = [{"kind": "volume"} | c if isinstance(c, dict) else c for c in data["constraints"]]
+        if isinstance(data.get("objective"), dict):
+            filled["objective"] = {"kind": "compliance"} | data["objective"]
+        return data | filled

@@ -24,7 +24,10 @@ _WISHES = {
     ),
     r"stress|von_?mises|yield|strength|fatigue|safety": "morpho has no stresses, neither limited nor as output",
     r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
-    r"heat|therm|temperature|conduct|fluid|flow|physics|magnet|electric|acoustic": f"{_LINEAR}, and no other physics",
+    r"heat|therm|temperature|conduct|cooling|flux|convect": (
+        "heat conduction is `physics: heat`, with supports[].temperature, loads[].sources and convection"
+    ),
+    r"fluid|flow|physics|magnet|electric|acoustic": f"{_LINEAR} and heat conduction, and no other physics",
     r"mechanism|gripper|input_?spring|output_?(port|displacement|region|spring)|inverter": (
         "a mechanism is `objective: {kind: displacement, region, direction}` with `springs` beside `loads`"
     ),

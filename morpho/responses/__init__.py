@@ -6,15 +6,28 @@ from collections.abc import Callable
 
 import numpy as np
 
+from morpho.functionals.registry import register
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_dot
-from morpho.problem.spec import ComplianceConstraint, Constraint, Objective, Probe, Problem, VolumeConstraint
+from morpho.problem.functional_spec import FunctionalSpec
+from morpho.problem.spec import (
+    AnyObjective,
+    AnyProbe,
+    ComplianceConstraint,
+    Constraint,
+    LoadCase,
+    Problem,
+    VolumeConstraint,
+)
 from morpho.responses.compliance import Compliance
-from morpho.responses.displacement import Displacement
 from morpho.responses.measure import NO_DENSITY, Measure
+from morpho.responses.probed import Probed
 from morpho.responses.response import Bound, Response
+from morpho.responses.sensed import Sensed
 from morpho.responses.volume import Volume
+
+__all__ = ["Responses", "register"]
 
 
 class Responses:
@@ -22,7 +35,7 @@ class Responses:
 
     def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
         self.mesh = mesh
-        self._cases, self._probes = [case.name for case in problem.loads], problem.probes
+        self._problem, self._probes = problem, problem.probes
         self.objective = self._objective(problem.objective)
         self.bounds = [b for i, constraint in enumerate(problem.constraints) for b in self._bounds(i, constraint)]
         self.measure = Measure.of(self.objective, self.bounds) if problem.objective.kind != "black_box" else None
@@ -31,24 +44,42 @@ class Responses:
         #: d constraint / d x of each volume, where it is the same at every design
         self._pulled: dict[int, Array] = {}
 
-    def _objective(self, given: Objective) -> Response:
+    def _objective(self, given: AnyObjective) -> Response:
+        if isinstance(given, FunctionalSpec):
+            return self._sensed(given)
         if given.kind == "volume":
             return Volume(self.mesh)
-        return Compliance(self._cases) if given.probe is None else self._displacement(given.probe)
+        return self._compliance() if given.probe is None else self._probed(given.probe)
 
     def _bounds(self, i: int, given: Constraint) -> list[Bound]:
         place = f"constraints[{i}]"
         if isinstance(given, VolumeConstraint):
             return [Bound(Volume(self.mesh, given.region, place), given.volume_fraction, place)]
         if isinstance(given, ComplianceConstraint):
-            return [Bound(Compliance(self._cases, given.case), given.max, place)]
+            return [Bound(self._compliance(given.case), given.max, place)]
+        response = self._sensed(given) if isinstance(given, FunctionalSpec) else self._probed(given.probe)
         limits = ((given.max, 1.0), (given.min, -1.0))
-        return [
-            Bound(self._displacement(given.probe), limit, place, sign) for limit, sign in limits if limit is not None
-        ]
+        return [Bound(response, limit, place, sign) for limit, sign in limits if limit is not None]
 
-    def _displacement(self, probe: Probe) -> Displacement:
-        return Displacement(probe, self._probes.index(probe))
+    def _sensed(self, given: FunctionalSpec) -> Sensed:
+        return Sensed(given.name, self._problem.functionals.index(given.unlimited))
+
+    def _probed(self, probe: AnyProbe) -> Probed:
+        return Probed(probe.name, [(self._probes.index(probe), 1.0)])
+
+    def _compliance(self, case: str | None = None) -> Response:
+        """Of a load case or all; where temperatures are held it is the work of the sources alone, which is not
+        self-adjoint."""
+        loads = self._problem.loads
+        if not self._problem.warmed:
+            return Compliance([load.name for load in loads], case)
+
+        def number(load: LoadCase) -> int:
+            return self._probes.index(self._problem.work_of(load))
+
+        if case is None:
+            return Probed("compliance", [(number(load), load.weight) for load in loads])
+        return Probed(f"compliance[{case}]", [(number(load), 1.0) for load in loads if load.name == case])
 
     def volume_and_greyness(self, rho: Array) -> tuple[float, float]:
         """Share of the mesh that is solid, and the mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""

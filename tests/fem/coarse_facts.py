@@ -14,8 +14,8 @@ from voxel_engine_facts import BOXES, problem
 
 import morpho.fem.coarse
 import morpho.fem.voxel.coarse
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.interfaces import Array
 from morpho.mesh import Mesh, VoxelMesh, build_mesh
 from morpho.mesh.voxels import voxel_mesh
@@ -33,9 +33,9 @@ def two_scales(
     refine = part.get("refine", 0)
     fine: Any
     if engine == "voxel":
-        fine = VoxelElasticity(voxel_mesh(what.mesh.box, refine, comm, block), what)
+        fine = VoxelEquation(voxel_mesh(what.mesh.box, refine, comm, block), what)
     else:
-        fine = Elasticity(build_mesh(what.mesh, comm), what)
+        fine = AssembledEquation(build_mesh(what.mesh, comm), what)
     module: Any = morpho.fem.voxel.coarse if engine == "voxel" else morpho.fem.coarse
     usual, module.RTOL = module.RTOL, rtol or module.RTOL
     try:

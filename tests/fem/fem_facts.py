@@ -9,7 +9,7 @@ from mpi4py import MPI
 import numpy as np
 from helpers import CELLS, DIM, box, by_key, evaluate, main, make_mesh, make_problem, plane, random_cells, resultant
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.parts import Parts
 
 
@@ -49,7 +49,7 @@ def _loads(found: dict[str, Any], comm: MPI.Comm, cell: str, degree: int) -> Non
         forces["line on all edges of a face"] = {"region": plane("y", 1), "line": value}
     loads = [{"name": name.replace(" ", "_"), "forces": [force]} for name, force in forces.items()]
     mesh = make_mesh(part, comm)
-    physics = Elasticity(mesh, make_problem(part, loads=loads, solver={"degree": degree}))
+    physics = AssembledEquation(mesh, make_problem(part, loads=loads, solver={"degree": degree}))
     rho = random_cells(mesh, 0.1, 1.0)
     for i, name in enumerate(forces):
         force, moment = resultant(physics, i, rho=rho)
@@ -65,7 +65,7 @@ def _tags(found: dict[str, Any], comm: MPI.Comm, path: str, degree: int) -> None
     loads = [{"name": tag, "forces": [{"region": tag, "total": value}]} for tag in tags]
     supports = [{"region": tag, "fix": "x"} for tag in ("left", "edge", "corner", "block")]
     problem = make_problem(part, loads=loads, supports=supports, solver={"degree": degree})
-    physics = Elasticity(make_mesh(part, comm), problem)
+    physics = AssembledEquation(make_mesh(part, comm), problem)
     for i, tag in enumerate(tags):
         force, moment = resultant(physics, i)
         found[f"tag {tag} {degree}"] = [*force, *moment]
@@ -82,7 +82,7 @@ def _complaints(found: dict[str, Any], comm: MPI.Comm) -> None:
         "nothing": [{"region": plane("x", 0)}, {"region": plane("x", 9)}],
     }
     for name, held in supports.items():
-        physics = Elasticity(make_mesh(part, comm), make_problem(part, loads=nothing, supports=held))
+        physics = AssembledEquation(make_mesh(part, comm), make_problem(part, loads=nothing, supports=held))
         found[f"complaints: {name}"] = "\n".join(physics.complaints)
 
 
@@ -97,7 +97,7 @@ def _solution(found: dict[str, Any], comm: MPI.Comm, cell: str, solver: dict[str
     supports = [{"region": plane("x", 0)}, {"region": {"points": [[2, 0, 0][:dim]]}, "fix": "y", "value": 0.2}]
     problem = make_problem(part, loads=loads, supports=supports, solver=solver, material={"E_min_ratio": 1e-3})
     mesh = make_mesh(part, comm)
-    with Elasticity(mesh, problem) as physics:
+    with AssembledEquation(mesh, problem) as physics:
         state = physics.solve(random_cells(mesh, 0.1, 1.0))
         name = f"{cell} {solver}"
         found[f"compliance, {name}"] = state.compliance

@@ -15,8 +15,8 @@ from scipy.interpolate import RegularGridInterpolator
 from voxel_engine_facts import BOXES, problem, smooth_density, voxel_key
 
 from morpho.errors import InputError, SolverError
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.mesh.refine import refine
 from morpho.mesh.voxels import voxel_mesh
 
@@ -46,7 +46,7 @@ def refined(cell, weight=False):
     forces = [{"region": plane("x", 1), "total": [0.3, -1.0, 0.2][: mesh.dim]}]
     if weight:
         forces.append({"self_weight": [0.1, -1.0, 0.3][: mesh.dim]})
-    return Elasticity(mesh, make_problem(unit_box(cell, 2), loads=[{"forces": forces}]))
+    return AssembledEquation(mesh, make_problem(unit_box(cell, 2), loads=[{"forces": forces}]))
 
 
 def moving_side(box):
@@ -98,7 +98,7 @@ def test_a_uniform_design_on_blocks_is_that_of_a_coarse_mesh(box, block):
     larger = problem(box | {"cells": [n // block for n in box["cells"]]}, "voxel")
     with (
         open_both("voxel", box, block) as (fine, coarse),
-        VoxelElasticity(voxel_mesh(larger.mesh.box, 0, MPI.COMM_SELF), larger) as other,
+        VoxelEquation(voxel_mesh(larger.mesh.box, 0, MPI.COMM_SELF), larger) as other,
     ):
         found, expected = coarse.solve(np.full(fine.mesh.n, 0.6)), other.solve(np.full(other.mesh.n, 0.6))
         np.testing.assert_allclose(found.compliance, expected.compliance, rtol=1e-9)

@@ -8,7 +8,7 @@ import ufl
 from dolfinx import fem, la
 from helpers import CELLS, DIM, make_mesh, make_problem, plane, unit_box
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.fem.material import lame
 
 NU = 0.3
@@ -40,7 +40,7 @@ def error(cell, n, plane_state, degree):
         solver={"degree": degree, "preset": "direct" if dim == 2 else "multigrid", "rtol": 1e-10},
     )
     mesh = make_mesh(unit_box(cell, n))
-    with Elasticity(mesh, problem) as physics:
+    with AssembledEquation(mesh, problem) as physics:
         u = exact(ufl.SpatialCoordinate(mesh.domain), dim)
         measure = ufl.Measure("dx", domain=mesh.domain, metadata={"quadrature_degree": 4})
         right = ufl.inner(body_force(u, dim, plane_state), ufl.TestFunction(physics.V)) * measure

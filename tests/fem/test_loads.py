@@ -19,7 +19,7 @@ from helpers import (
     write_gmsh,
 )
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 
 SIZE = [2.0, 1.0, 0.5]
 DEGREES = [(cell, degree) for cell in CELLS for degree in (1, 2)]
@@ -30,7 +30,7 @@ def loaded(cell, degree, *forces, n=2):
     dim = DIM[cell]
     part = box([n] * dim, SIZE[:dim], cell)
     problem = make_problem(part, loads=[{"forces": list(forces)}], solver={"degree": degree})
-    return Elasticity(make_mesh(part), problem)
+    return AssembledEquation(make_mesh(part), problem)
 
 
 def assert_resultant(physics, force, where, rho=None):
@@ -138,7 +138,7 @@ def test_resultants_on_a_distorted_mesh(cell):
     value = [1.0, -2.0, 0.5][:dim]
     forces = [{"region": plane("x", 1), "traction": value}, {"body": value}]
     problem = make_problem(unit_box(cell, 3), loads=[{"forces": forces}])
-    physics = Elasticity(distort(make_mesh(unit_box(cell, 3))), problem)
+    physics = AssembledEquation(distort(make_mesh(unit_box(cell, 3))), problem)
     np.testing.assert_allclose(resultant(physics)[0], 2 * np.array(value), rtol=1e-12)
 
 
@@ -186,7 +186,7 @@ def test_forces_on_nothing_are_complained_of(cell, force, said):
 def test_unknown_tag_is_complained_of_with_the_tags_there_are(tmp_path):
     part = {"file": str(write_gmsh(tmp_path / "mesh.msh", "triangle"))}
     forces = [{"region": "rigt", "total": [1, 0]}, {"region": "right", "total": [1, 0]}]
-    physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": forces}]))
+    physics = AssembledEquation(make_mesh(part), make_problem(part, loads=[{"forces": forces}]))
     cure = "did you mean 'right'? Its tags are all, block, corner, left, outer, right"
     said = f"no boundary edge or vertex lies in tag 'rigt'; the mesh has no tag 'rigt'; {cure}"
     assert physics.complaints == [f"loads[0].forces[0].region: {said}"]
@@ -205,7 +205,7 @@ def test_total_force_on_tags(cell, degree, tmp_path):
         problem = make_problem(
             part, supports=supports, loads=[{"forces": [{"region": region, "total": value}]}], solver={"degree": degree}
         )
-        assert_resultant(Elasticity(make_mesh(part), problem), value, where[:dim])
+        assert_resultant(AssembledEquation(make_mesh(part), problem), value, where[:dim])
 
 
 # --- prescribed displacements ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def bar(cell, traction=0.0, value=D, **material):
     supports = [*rollers(dim), {"region": plane("x", 1), "fix": "x", "value": value}]
     loads = [{"forces": [{"region": plane("y", 1), "traction": [0, traction, 0][:dim]}]}] if traction else [{}]
     problem = make_problem(unit_box(cell, 1), supports=supports, loads=loads, material={"nu": 0.3} | material)
-    return Elasticity(make_mesh(unit_box(cell, 1)), problem)
+    return AssembledEquation(make_mesh(unit_box(cell, 1)), problem)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -248,7 +248,7 @@ def test_prescribed_vector():
     """A rigid translation by a prescribed vector on both sides: no energy, every node moved alike."""
     supports = [{"region": plane("x", at), "value": [0.3, -0.2]} for at in (0, 1)]
     problem = make_problem(box([3, 2]), supports=supports)
-    with Elasticity(make_mesh(box([3, 2])), problem) as physics:
+    with AssembledEquation(make_mesh(box([3, 2])), problem) as physics:
         solution = physics.solve(np.full(6, 0.5))
         u = physics.u[0].x.array.reshape(-1, 2)
     np.testing.assert_allclose(u, np.tile([0.3, -0.2], (len(u), 1)), atol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import CELLS, DIM, distort, make_mesh, make_problem, plane, rollers, unit_box
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 
 E, NU, TENSION = 2.0, 0.3, 0.7
 #: cell, plane: stiffness along the tension, and contraction across it
@@ -27,7 +27,7 @@ def test_uniaxial_tension_on_a_distorted_mesh(cell, state, stiffness, contractio
         solver={"degree": degree, "preset": "direct"},
     )
     mesh = distort(make_mesh(unit_box(cell, 3)))
-    with Elasticity(mesh, problem) as physics:
+    with AssembledEquation(mesh, problem) as physics:
         assert not physics.complaints
         solution = physics.solve(np.ones(mesh.n))
         x = physics.V.tabulate_dof_coordinates()[:, :dim]
@@ -57,6 +57,6 @@ def test_layers_in_series(cell):
     # No contraction: the modulus along x is that of confined compression.
     confined = E / (1 - NU**2) if dim == 2 else E * (1 - NU) / ((1 + NU) * (1 - 2 * NU))
     soft = 0.01 + 0.99 * 0.5**3
-    with Elasticity(mesh, problem) as physics:
+    with AssembledEquation(mesh, problem) as physics:
         compliance = physics.solve(rho).compliance
     assert compliance == pytest.approx([TENSION**2 / confined * (0.5 / soft + 0.5)], rel=1e-10)

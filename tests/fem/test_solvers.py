@@ -9,7 +9,7 @@ import pytest
 from helpers import box, make_mesh, make_problem, plane, random_cells
 
 from morpho.errors import SolverError
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.fem.ksp import DIRECT_LIMIT, choose_preset
 
 PRESETS = ["direct", "multigrid", "hypre"]
@@ -24,7 +24,7 @@ def cantilever(preset, cell="hexahedron", degree=1, **solver):
     loads = [{"name": f"case{i}", "forces": [force]} for i, force in enumerate(forces)]
     solver = {"preset": preset, "degree": degree} | solver
     material = {"penalty": 3.0, "E_min_ratio": 1e-6}
-    return Elasticity(make_mesh(part), make_problem(part, loads=loads, solver=solver, material=material))
+    return AssembledEquation(make_mesh(part), make_problem(part, loads=loads, solver=solver, material=material))
 
 
 def density(mesh):

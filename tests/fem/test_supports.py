@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from helpers import CELLS, DIM, box, make_mesh, make_problem, plane, rollers, unit_box, write_gmsh
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.fem.mechanisms import rigid_modes
 
 
 def supported(part, supports, degree=1):
     """Elasticity with these supports."""
-    return Elasticity(make_mesh(part), make_problem(part, supports=supports, solver={"degree": degree}))
+    return AssembledEquation(make_mesh(part), make_problem(part, supports=supports, solver={"degree": degree}))
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -33,7 +33,7 @@ def test_rollers_hold_their_component_only(cell, degree):
     problem = make_problem(
         unit_box(cell, 2), supports=rollers(dim), loads=[{"forces": [{"body": body}]}], solver={"degree": degree}
     )
-    with Elasticity(make_mesh(unit_box(cell, 2)), problem) as physics:
+    with AssembledEquation(make_mesh(unit_box(cell, 2)), problem) as physics:
         assert physics.complaints == []
         physics.solve(np.ones(physics.mesh.n))
         x, u = physics.V.tabulate_dof_coordinates()[:, :dim], physics.u[0].x.array.reshape(-1, dim)
@@ -137,7 +137,7 @@ def test_equal_values_do_not_contradict():
 def test_one_value_per_component():
     supports = [{"region": plane("x", 0)}, {"region": plane("x", 1), "fix": ["y", "x"], "value": [0.2, 0.1]}]
     problem = make_problem(box([2, 2]), supports=supports)
-    with Elasticity(make_mesh(box([2, 2])), problem) as physics:
+    with AssembledEquation(make_mesh(box([2, 2])), problem) as physics:
         physics.solve(np.ones(4))
         x, u = physics.V.tabulate_dof_coordinates(), physics.u[0].x.array.reshape(-1, 2)
     np.testing.assert_array_equal(u[np.isclose(x[:, 0], 1)], [[0.1, 0.2]] * 3)
@@ -157,7 +157,7 @@ def test_tags_hold_the_same_nodes_as_geometry(cell, degree, tmp_path):
         counts = []
         for where in (tag, region, {"all_of": [tag, region]}, {"any_of": [tag, region]}):
             problem = make_problem(part, supports=[{"region": where}], solver={"degree": degree})
-            counts.append(Elasticity(mesh, problem).held[0])
+            counts.append(AssembledEquation(mesh, problem).held[0])
         assert counts == [counts[0]] * 4 and counts[0] > 0, tag
 
 

@@ -12,8 +12,8 @@ from helpers import main, make_mesh, make_problem, plane
 from numpy.typing import NDArray
 from voxel_boxes import BOXES, make_voxels, node_numbers, random_region, regions, voxel_node_numbers
 
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import assemble_case
 from morpho.fem.voxel.supports import hold
@@ -118,7 +118,7 @@ def voxel_facts(comm: MPI.Comm, name: str) -> Facts:
         arrays = {"held": (held.dofs, np.ones(len(held.dofs))), "values": (held.dofs, held.values)}
         arrays |= {f"load {i}": (forces.dofs, forces.values) for i, forces in enumerate(loads)}
         found |= {f"{title}: {what}": whole for what, whole in on_all_nodes(mesh, arrays).items()}
-        _say(found, title, applied, VoxelElasticity(mesh, problem).complaints)
+        _say(found, title, applied, VoxelEquation(mesh, problem).complaints)
     return found
 
 
@@ -145,7 +145,7 @@ def dolfinx_facts(comm: MPI.Comm, name: str) -> Facts:
     found: Facts = {}
     mesh = make_mesh({"box": BOXES[name]}, comm)
     for title, problem in problems(name).items():
-        physics = Elasticity(mesh, problem)
+        physics = AssembledEquation(mesh, problem)
         owned = physics.owned // mesh.dim
         nodes = node_numbers(BOXES[name], physics.V.tabulate_dof_coordinates()[:owned])
 

@@ -16,7 +16,7 @@ from two_scale_problems import cantilever, two_cases
 import morpho
 from morpho.errors import InputError, MorphoError
 from morpho.problem import Problem
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 def problem(solver_ranks: int, iterations: int = 30, **parts: Any) -> Problem:

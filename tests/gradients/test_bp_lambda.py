@@ -16,7 +16,7 @@ from morpho.gradients.bp_lambda import BOUND, LARGEST_RATIO, BpLambda
 from morpho.gradients.exact import Exact
 from morpho.gradients.physics import from_energies
 from morpho.parts import Parts
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 def run(problem):

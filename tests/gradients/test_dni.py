@@ -17,12 +17,12 @@ from two_scale_problems import cantilever, two_cases
 
 import morpho
 from morpho.errors import InputError, SolverError
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.gradients.decoupling import Decoupled, Emulated
 from morpho.gradients.dni import Dni
 from morpho.parts import Parts
 from morpho.results.history import read_history
-from morpho.solve import iterate
+from morpho.run import iterate
 
 RANKS = Path(__file__).parent / "dni_ranks.py"
 LINE = re.compile(r"of step (\d+)(?:, (\d+) late)?: error of the synthesiser ([\d.]+), of the secant ([\d.]+)(.*)")
@@ -105,7 +105,7 @@ def test_a_failed_solve_is_known_when_its_answer_is_due(latency, caplog):
 
 
 def test_a_failed_snapshot_does_not_end_the_run(monkeypatch, caplog):
-    solve, calls = VoxelElasticity.solve, []
+    solve, calls = VoxelEquation.solve, []
 
     def failing(self, *given):
         calls.append(given)
@@ -114,7 +114,7 @@ def test_a_failed_snapshot_does_not_end_the_run(monkeypatch, caplog):
         return solve(self, *given)
 
     exact = run(cantilever("exact", 2, 30))
-    monkeypatch.setattr(VoxelElasticity, "solve", failing)
+    monkeypatch.setattr(VoxelEquation, "solve", failing)
     steps = run(cantilever("dni", 2, 30))
     assert caplog.text.count("no gradient of step 4: no convergence") == 1
     assert [step.advice.how for step in steps[3:29]] == ["estimate"] * 26

@@ -20,7 +20,7 @@ from morpho.gradients.exact import Exact
 from morpho.gradients.guided_search import Search
 from morpho.gradients.values import Compliance, thresholded
 from morpho.parts import Parts
-from morpho.solve import iterate
+from morpho.run import iterate
 
 SCRIPT = Path(__file__).parent / "guided_es_facts.py"
 COMM = MPI.COMM_SELF

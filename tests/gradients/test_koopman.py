@@ -24,7 +24,7 @@ from morpho.gradients.koopman_gradients import KoopmanGradients
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.results.history import read_history
-from morpho.solve import iterate
+from morpho.run import iterate
 
 SCRIPT = Path(__file__)
 MODES = ("designs", "patches", "gradients")

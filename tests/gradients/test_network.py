@@ -21,7 +21,7 @@ from morpho.gradients.kernels import perceptron
 from morpho.gradients.network import ROUNDED, Network, convolved
 from morpho.gradients.patches import BlocksOfTwo, SingleCells
 from morpho.parts import Parts
-from morpho.solve import iterate
+from morpho.run import iterate
 
 DEEP = ("residual", "conv")
 LONGER = ["optimizer.max_iterations=9"]

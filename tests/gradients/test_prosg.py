@@ -18,7 +18,7 @@ from morpho.gradients import create, registry
 from morpho.gradients.prosg import Prosg
 from morpho.parts import Parts
 from morpho.results.history import read_history
-from morpho.solve import iterate
+from morpho.run import iterate
 
 FORMS = ("analytic", "learned")
 EXACT = 12  #: designs of a run that are learned from, one after the other

@@ -16,7 +16,7 @@ from morpho.gradients import registry
 from morpho.gradients.exact import Exact
 from morpho.interfaces import Gradient
 from morpho.parts import Parts
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 class Halved:

@@ -16,7 +16,7 @@ from morpho.gradients.energy_network import COLUMNS, EnergyNetwork, normalised
 from morpho.gradients.exact import Exact
 from morpho.gradients.sobolev import BlockCells
 from morpho.parts import Parts
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 def sources_of(parts, *names):

@@ -17,7 +17,7 @@ from morpho.gradients.exact import Exact
 from morpho.gradients.onsg import Onsg
 from morpho.parts import Parts
 from morpho.results.history import read_history
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 def run(problem):
@@ -90,11 +90,11 @@ def test_learning_reduces_the_error():
 
 
 def test_no_fine_solve_in_an_estimated_step(monkeypatch):
-    from morpho.fem.voxel.elasticity import VoxelElasticity
+    from morpho.fem.voxel.equation import VoxelEquation
 
     calls = []
-    solve = VoxelElasticity.solve
-    monkeypatch.setattr(VoxelElasticity, "solve", lambda self, *a, **k: calls.append(1) or solve(self, *a, **k))
+    solve = VoxelEquation.solve
+    monkeypatch.setattr(VoxelEquation, "solve", lambda self, *a, **k: calls.append(1) or solve(self, *a, **k))
     estimates = 0
     for step in iterate(cantilever("onsg", iterations=30), MPI.COMM_SELF):
         estimated = step.advice.how in ("estimate", "fallback", "secant")

@@ -19,7 +19,7 @@ from morpho.gradients.exact import Exact
 from morpho.gradients.onsg import Onsg
 from morpho.parts import Parts
 from morpho.results.history import read_history
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ def test_a_rising_objective_is_taken_back(caplog):
     spoiled(uphill)
     with Parts(cantilever("spoiled", 2, 40, every=6, rollback=0.01), MPI.COMM_SELF) as parts:
         from morpho.interrupt import Interrupt
-        from morpho.solve import design_loop
+        from morpho.loop import design_loop
 
         with Interrupt(MPI.COMM_SELF) as interrupt:
             steps = list(design_loop(parts, parts.start(), interrupt))

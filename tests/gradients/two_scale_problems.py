@@ -9,9 +9,11 @@ from mpi4py import MPI
 from helpers import box, by_key, make_problem, plane
 
 from morpho.interrupt import Interrupt
+from morpho.loop import design_loop
 from morpho.parts import Parts
 from morpho.problem import Problem
-from morpho.solve import Step, design_loop, iterate
+from morpho.run import iterate
+from morpho.step import Step
 
 SOURCES = ("inexact", "coarse", "secant", "rom", "onsg", "prosg", "sobolev", "bp_lambda")
 CELLS = {2: [48, 24], 3: [24, 12, 12]}

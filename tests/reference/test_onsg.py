@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import box, make_problem, plane
 
-from morpho.solve import iterate
+from morpho.run import iterate
 
 
 def run(source, **gradient):

@@ -14,7 +14,7 @@ import numpy as np
 from helpers import CELLS, DIM, main, make_mesh, make_problem, plane
 from numpy.typing import NDArray
 
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 
 MESHIO = {"triangle": "triangle", "quadrilateral": "quad", "tetrahedron": "tetra", "hexahedron": "hexahedron"}
 N = 3
@@ -82,7 +82,7 @@ PARALLEL = ("triangle", "tetrahedron")
 
 
 def complaints(mesh, **parts) -> list[str]:
-    return Elasticity(mesh, make_problem({"file": "mesh"}, **parts)).complaints
+    return AssembledEquation(mesh, make_problem({"file": "mesh"}, **parts)).complaints
 
 
 def facts(comm: MPI.Comm, folder: str, *cells: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def facts(comm: MPI.Comm, folder: str, *cells: str) -> dict[str, Any]:
             for loaded, x in (("loaded", 2.0), ("unloaded", 1.0 / 3)):
                 force = [{"region": plane("x", x), "total": [0.1, -1.0, 0.3][: mesh.dim]}]
                 problem = make_problem(part, loads=[{"forces": force}], solver={"preset": "direct"})
-                with Elasticity(mesh, problem) as physics:
+                with AssembledEquation(mesh, problem) as physics:
                     name = f"{cell} {joint} {loaded}"
                     found[f"{name}: complaints"] = "\n".join(physics.complaints)
                     found[f"{name}: notes"] = "\n".join(note for note in physics.notes)

@@ -10,7 +10,7 @@ from running import write_mbb
 
 import morpho
 from morpho.errors import OwnCodeError
-from morpho.solve import Step
+from morpho.step import Step
 
 FUNCTIONS = """
 import sys

@@ -12,7 +12,7 @@ from dolfinx import mesh as dmesh
 from helpers import CELLS, DIM, make_mesh, make_problem, plane, write_gmsh
 
 from morpho.errors import InputError
-from morpho.fem.assembled import Elasticity
+from morpho.fem.assembled import AssembledEquation
 from morpho.mesh.select import advice
 from morpho.problem.regions import Region
 
@@ -128,7 +128,7 @@ def test_the_order_of_the_nodes_of_a_cell_changes_nothing(tmp_path, cell):
         part = {"file": str(tmp_path / f"{name}.vtu")}
         meshio.Mesh(points, [(joined.MESHIO[cell], nodes)]).write(part["file"])
         problem = make_problem(part, loads=[{"forces": [{"region": plane("x", 1), "pressure": 1.0}]}])
-        with Elasticity(make_mesh(part), problem) as physics:
+        with AssembledEquation(make_mesh(part), problem) as physics:
             found += [*physics.solve(np.full(physics.mesh.n, 0.5)).compliance]
             np.testing.assert_allclose(physics.applied[0].total, [-1.0, 0.0, 0.0][: DIM[cell]], atol=1e-12)
     assert found[0] == pytest.approx(found[1], rel=1e-9)
@@ -164,11 +164,11 @@ def test_a_number_that_marks_several_dimensions(tmp_path, cell):
     facet, mesh = DIM[cell] - 1, read(path)
     assert set(mesh.tags["1"]) == {0, facet, DIM[cell]}
     for region in (1, "1"):
-        physics = Elasticity(mesh, make_problem({"file": "mesh"}, supports=[{"region": region}]))
-        assert physics.held == Elasticity(mesh, make_problem({"file": "mesh"})).held
+        physics = AssembledEquation(mesh, make_problem({"file": "mesh"}, supports=[{"region": region}]))
+        assert physics.held == AssembledEquation(mesh, make_problem({"file": "mesh"})).held
         assert any("the group '1' marks cells and facets and" in note for note in physics.notes)
     forces = [{"region": 1, "total": [1] * DIM[cell]}]
-    physics = Elasticity(mesh, make_problem({"file": "mesh"}, loads=[{"forces": forces}]))
+    physics = AssembledEquation(mesh, make_problem({"file": "mesh"}, loads=[{"forces": forces}]))
     assert physics.applied[0].target == f"{'length' if facet == 1 else 'area'} 1"
 
 

@@ -15,8 +15,8 @@ import pytest
 from helpers import CELLS, DIM, assert_same, box, make_mesh, make_problem, plane, write_gmsh
 
 from morpho.errors import InputError, SolverError
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.mesh import voxel_mesh
 from morpho.parts import Parts
 
@@ -78,7 +78,7 @@ def test_a_singular_stiffness_does_not_go_unnoticed(folder, cell, preset):
     part = {"file": str(folder / f"{cell}_none.vtu")}
     force = [{"region": plane("x", 2), "total": [0.1, -1.0, 0.3][: DIM[cell]]}]
     solver = {"preset": preset, "max_iterations": 200}
-    with Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": force}], solver=solver)) as physics:
+    with AssembledEquation(make_mesh(part), make_problem(part, loads=[{"forces": force}], solver=solver)) as physics:
         with pytest.raises(SolverError) as error:
             physics.solve(np.full(physics.mesh.n, 0.5))
         assert "singular to rounding" in str(error.value) or "raise solver.max_iterations" in str(error.value)
@@ -86,11 +86,11 @@ def test_a_singular_stiffness_does_not_go_unnoticed(folder, cell, preset):
 
 def test_a_loose_part_falls_under_its_weight(folder):
     part = {"file": str(folder / "triangle_none.vtu")}
-    physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": [{"self_weight": [0, -1]}]}]))
+    physics = AssembledEquation(make_mesh(part), make_problem(part, loads=[{"forces": [{"self_weight": [0, -1]}]}]))
     assert [text[:21] for text in physics.complaints] == ["mesh: 18 of 36 cells,"]
     held = [{"region": plane("x", 0)}, {"region": plane("x", 2)}]
     loads = [{"forces": [{"self_weight": [0, -1]}]}]
-    assert Elasticity(make_mesh(part), make_problem(part, supports=held, loads=loads)).complaints == []
+    assert AssembledEquation(make_mesh(part), make_problem(part, supports=held, loads=loads)).complaints == []
 
 
 def test_all_cells_apart(tmp_path):
@@ -98,7 +98,7 @@ def test_all_cells_apart(tmp_path):
     apart = meshio.Mesh(points[cells].reshape(-1, 3), [("quad", np.arange(4 * len(cells)).reshape(-1, 4))])
     apart.write(tmp_path / "apart.vtu")
     part = {"file": str(tmp_path / "apart.vtu")}
-    physics = Elasticity(make_mesh(part), make_problem(part, loads=[{"forces": [{"body": [0, -1]}]}]))
+    physics = AssembledEquation(make_mesh(part), make_problem(part, loads=[{"forces": [{"body": [0, -1]}]}]))
     assert len(physics.complaints) == 5 and physics.complaints[-1].endswith("such parts more")
 
 
@@ -137,9 +137,9 @@ def test_engines_agree_where_every_node_is_held():
     supports = [{"region": plane("x", 0)}, {"region": plane("x", 1), "value": [0.1, 0.0]}]
     part = box([1, 4], [1.0, 4.0])
     problem = make_problem(part, supports=supports, solver={"preset": "auto"})
-    with Elasticity(make_mesh(part), problem) as assembled:
+    with AssembledEquation(make_mesh(part), problem) as assembled:
         expected = assembled.solve(np.full(4, 0.5)).compliance
-    physics = VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
+    physics = VoxelEquation(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
     assert physics.solve(np.full(4, 0.5)).compliance == pytest.approx(expected, rel=1e-12)
     assert expected[0] < 0
 
@@ -151,14 +151,14 @@ def test_a_load_on_an_interface(tmp_path, cell):
     for i, region in enumerate(("middle", plane("x", 0.5))):
         loads.append({"name": f"load{i}", "forces": [{"region": region, "total": value}]})
         loads.append({"name": f"traction{i}", "forces": [{"region": region, "traction": value}]})
-    physics = Elasticity(mesh, make_problem(part, loads=loads))
+    physics = AssembledEquation(mesh, make_problem(part, loads=loads))
     assert physics.complaints == []
     assert {applied.target.split()[1] for applied in physics.applied} == {"1"}
     assert all(applied.target.endswith("inside the body") for applied in physics.applied)
     for load in physics.loads:
         np.testing.assert_allclose(load, physics.loads[0], atol=1e-12)
     both = [{"forces": [{"region": {"any_of": ["middle", "left"]}, "total": value}]}]
-    target = Elasticity(mesh, make_problem(part, loads=both)).applied[0].target
+    target = AssembledEquation(mesh, make_problem(part, loads=both)).applied[0].target
     assert " 1 of the boundary, without " in target and target.endswith(" facets inside the body")
     said = joined.complaints(mesh, loads=[{"forces": [{"region": "middle", "pressure": 1}]}])
     assert said == [
@@ -172,9 +172,9 @@ def test_engines_agree_on_a_load_inside(dim):
     part = box([4, 3, 2][:dim], [4.0, 3.0, 2.0][:dim])
     problem = make_problem(part, loads=[{"forces": [{"region": plane("x", 2), "total": [0.5, -1.0, 0.2][:dim]}]}])
     found = []
-    with Elasticity(make_mesh(part), problem) as physics:
+    with AssembledEquation(make_mesh(part), problem) as physics:
         found.append((physics.applied[0].target, physics.solve(np.full(physics.mesh.n, 0.5)).compliance[0]))
-    voxels = VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
+    voxels = VoxelEquation(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem)
     found.append((voxels.applied[0].target, voxels.solve(np.full(voxels.mesh.n, 0.5), rtol=1e-10).compliance[0]))
     assert found[0][0] == found[1][0] and found[0][1] == pytest.approx(found[1][1], rel=1e-6)
 

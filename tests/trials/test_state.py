@@ -9,8 +9,8 @@ import pytest
 from helpers import box, make_mesh, make_problem, plane
 
 from morpho.errors import SolverError
-from morpho.fem.assembled import Elasticity
-from morpho.fem.voxel.elasticity import VoxelElasticity
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.mesh import voxel_mesh
 
 PART = box([4, 2])
@@ -20,8 +20,8 @@ def engines(**parts):
     """The assembled and the voxel engine on a small plate."""
     problem = make_problem(PART, **parts)
     return (
-        Elasticity(make_mesh(PART), problem),
-        VoxelElasticity(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem),
+        AssembledEquation(make_mesh(PART), problem),
+        VoxelEquation(voxel_mesh(problem.mesh.box, 0, MPI.COMM_SELF), problem),
     )
 
 
@@ -56,7 +56,7 @@ def test_options_that_leave_the_equation_unsolved(options):
     force = [{"forces": [{"region": plane("x", 1), "total": [0, 1]}]}]
     problem = make_problem(PART, loads=force)
     solver = problem.solver.model_copy(update={"petsc_options": options})
-    physics = Elasticity(make_mesh(PART), problem.model_copy(update={"solver": solver}))
+    physics = AssembledEquation(make_mesh(PART), problem.model_copy(update={"solver": solver}))
     with pytest.raises(SolverError, match=r"left a residual of .* look at solver\.petsc_options"):
         physics.solve(np.full(8, 0.5))
     physics.close()

@@ -51,7 +51,7 @@ def _place(at, block):
 @compiled
 def _analyse_blocks(lines, a, b, c, d, start, n):
     """Modes of a row of blocks between four node rows: bit 0 linear along x, 1 along y, 2 along z, by component."""
-    for q in range(3):
+    for q in range(len(a)):
         p, r = a[q, start : start + n + 1], b[q, start : start + n + 1]
         s, t = c[q, start : start + n + 1], d[q, start : start + n + 1]
         at = 8 * q * STRETCH
@@ -125,3 +125,44 @@ def _modes_2d(a, b, at):
     """Linear along x, along y, along both."""
     dx0, dx1 = a[at + 1] - a[at], b[at + 1] - b[at]
     return dx0 + dx1, b[at] + b[at + 1] - a[at] - a[at + 1], dx1 - dx0
+
+
+@compiled
+def block_energy_scalar_3d(energy, u, m, block):
+    """As `block_energy_3d`: u (z, y, 1, x), m (7,)."""
+    nz, ny, nx = energy.shape
+    lines, h = np.empty(8 * STRETCH, np.float32), np.float32(1) / np.float32(block)
+    for Z in range((nz + block - 1) // block):
+        for Y in range((ny + block - 1) // block):
+            for start in range(0, (nx + block - 1) // block, STRETCH):
+                n = min(STRETCH, (nx + block - 1) // block - start)
+                _analyse_blocks(lines, u[Z, Y], u[Z, Y + 1], u[Z + 1, Y], u[Z + 1, Y + 1], start, n)
+                for k in range(Z * block, min(nz, (Z + 1) * block)):
+                    for j in range(Y * block, min(ny, (Y + 1) * block)):
+                        for s in range(block):
+                            x, y, z = _place(s, block), _place(j, block), _place(k, block)
+                            target = energy[k, j, start * block + s :: block]
+                            for i in range(min(n, len(target))):
+                                t010, t100, t110, t001, t011, t101, t111 = _shifted(lines, i, h, x, y, z)
+                                target[i] = (
+                                    m[0] * t100 * t100
+                                    + m[1] * t010 * t010
+                                    + m[2] * t110 * t110
+                                    + m[3] * t001 * t001
+                                    + m[4] * t101 * t101
+                                    + m[5] * t011 * t011
+                                    + m[6] * t111 * t111
+                                )
+
+
+@compiled
+def block_energy_scalar_2d(energy, u, m, block):
+    """As `block_energy_2d`: u (1, y, 1, x), m (3,)."""
+    _, ny, nx = energy.shape
+    h = np.float32(1) / np.float32(block)
+    for j in range(ny):
+        a, b, y = u[0, j // block], u[0, j // block + 1], _place(j, block)
+        for i in range(nx):
+            tx, ty, txy = _modes_2d(a[0], b[0], i // block)
+            t10, t01, t11 = h * (tx + y * txy), h * (ty + _place(i, block) * txy), h * h * txy
+            energy[0, j, i] = m[0] * t10 * t10 + m[1] * t01 * t01 + m[2] * t11 * t11

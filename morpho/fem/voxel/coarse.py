@@ -9,25 +9,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morpho.errors import SolverError
 from morpho.fem.blocks import CoarseState, Floats, Indices
 from morpho.fem.dummy import SIGNS
-from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
+from morpho.fem.voxel.block_kernels import (
+    block_energy_2d,
+    block_energy_3d,
+    block_energy_scalar_2d,
+    block_energy_scalar_3d,
+)
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Shape, build, cell_shape, coarsen_mask
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks
 from morpho.interfaces import Array
 
-if TYPE_CHECKING:
-    from morpho.fem.voxel.elasticity import VoxelElasticity
-
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
 MAX_ITERATIONS = 200
+ENERGY = {  #: by dimension and components
+    (2, 1): block_energy_scalar_2d,
+    (2, 2): block_energy_2d,
+    (3, 1): block_energy_scalar_3d,
+    (3, 3): block_energy_3d,
+}
 
 
 class VoxelCoarse:
@@ -37,7 +45,7 @@ class VoxelCoarse:
         block: cells along the edge of a block, a power of two; no block is cut between ranks.
     """
 
-    def __init__(self, fine: VoxelElasticity, block: int) -> None:
+    def __init__(self, fine: VoxelEquation, block: int) -> None:
         self.fine, self.block = fine, block
         self.planes, mesh, element = fine.planes, fine.mesh, fine.element
         self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
@@ -60,7 +68,9 @@ class VoxelCoarse:
         sprung = np.flatnonzero(springs)
         held = np.flatnonzero(mask)
         operator = Operator(element, self.planes, np.zeros(self.shape), held, sprung, springs.reshape(-1)[sprung])
-        grid = build(element, self.planes, mask, depth, cells)
+        # In the preconditioner convection counts: it may be all that holds the temperature.
+        ground = np.asarray(springs / fine.material.E) if element.components == 1 and fine.springs else None
+        grid = build(element, self.planes, mask, depth, cells, ground)
         self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
@@ -79,7 +89,7 @@ class VoxelCoarse:
         sum_in_blocks(cg.operator.E, E, self.block)
         cg.operator.E *= self._scale
         self._is_set_up = False
-        energy_of_cells = block_energy_3d if fine.mesh.dim == 3 else block_energy_2d
+        energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
         energy = np.empty((k, fine.mesh.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
@@ -104,7 +114,7 @@ class VoxelCoarse:
         return CoarseState(compliance, energy, mean_energy, weight_work, iterations, seconds)
 
     def _loaded(self, loads: list[Array]) -> Iterator[tuple[Array, Array, int]]:
-        """Displacement, load and number of the load case of all of them, see `VoxelElasticity` (collective)."""
+        """Displacement, load and number of the load case of all of them, see `VoxelEquation` (collective)."""
         pairs, cases = self.fine.pairs, len(self.fine.cases)
         for i in range(cases):
             yield self.u[i], loads[i], i
@@ -185,7 +195,7 @@ class VoxelCoarse:
         nodes = np.empty((*self.u[i].shape[:2], 1, self.u[i].shape[3]))
         sum_at_nodes(nodes, mass, self.fine.element.layers)
         self.planes.sum(nodes)
-        return np.asarray(nodes * (density * self.fine.mesh.cell_volume / 2 ** len(density))[:, None])
+        return np.asarray(nodes * (density * self.fine.mesh.cell_volume / 2**self.fine.mesh.dim)[:, None])
 
     def _weight_work(self, i: int, u: Array) -> Array:
         """(n,) work of the weight density of case i in each cell, a displacement averaged over its block (local)."""

@@ -3,9 +3,11 @@ has called their kernels."""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from morpho.fem.voxel import kernels_2d, kernels_3d
+from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.fem.voxel.kernels_3d import compiled
 from morpho.fem.voxel.vectors import (
     add_prolonged,
@@ -16,6 +18,23 @@ from morpho.fem.voxel.vectors import (
 )
 
 add_stiffness_2d, add_stiffness_3d = kernels_2d.add_stiffness, kernels_3d.add_stiffness
+add_conductance = kernels_scalar.add_stiffness
+
+
+class Level(NamedTuple):
+    """A grid of the cycle; see `multigrid.Smoothed`. Numba takes it as it is."""
+
+    E: Any
+    x: Any
+    b: Any
+    r: Any
+    step: Any
+    flexibility: Any
+    held: Any
+    sprung: Any  #: nodal entries with a spring
+    springs: Any  #: stiffness of each
+    weights: Any  #: of the smoothing steps
+    visits: Any  #: to the next grid in a cycle
 
 
 @compiled
@@ -23,7 +42,7 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
     """x from b on the first grid.
 
     Args:
-        grids: from fine to coarse (E, x, b, r, step, flexibility, held, weights, visits), see `multigrid.Smoothed`.
+        grids: `Level`s from fine to coarse.
         modes: the negative mode stiffness.
         scale: (component,) of the smoother's steps.
         inverse: of the matrix of the coarsest grid.
@@ -31,34 +50,34 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
     """
     left = np.zeros(len(grids), np.int64)
     level = 0
-    _hold(grids[0][2], grids[0][6])
+    _hold(grids[0].b, grids[0].held)
     smooth(grids[0], modes, scale, True)
-    left[0] = grids[0][8]
+    left[0] = grids[0].visits
     while True:
         if left[level] > 0:
             left[level] -= 1
-            residual(grids[level], grids[level][2], grids[level][1], modes)
+            residual(grids[level], grids[level].b, grids[level].x, modes)
             if level + 1 == len(grids):
-                restrict(coarsest_b, grids[level][3])
+                restrict(coarsest_b, grids[level].r)
                 coarsest_x.ravel()[:] = (inverse @ coarsest_b.ravel().astype(np.float64)).astype(np.float32)
                 _correct(grids[level], coarsest_x, modes, scale)
             else:
-                restrict(grids[level + 1][2], grids[level][3])
+                restrict(grids[level + 1].b, grids[level].r)
                 level += 1
-                _hold(grids[level][2], grids[level][6])
+                _hold(grids[level].b, grids[level].held)
                 smooth(grids[level], modes, scale, True)
-                left[level] = grids[level][8]
+                left[level] = grids[level].visits
         elif level > 0:
             level -= 1
-            _correct(grids[level], grids[level + 1][1], modes, scale)
+            _correct(grids[level], grids[level + 1].x, modes, scale)
         else:
             return
 
 
 @compiled
 def _correct(grid, coarse, modes, scale):
-    add_prolonged(grid[1], coarse)
-    _hold(grid[1], grid[6])
+    add_prolonged(grid.x, coarse)
+    _hold(grid.x, grid.held)
     smooth(grid, modes, scale, False)
 
 
@@ -72,21 +91,25 @@ def _hold(v, held):
 @compiled
 def residual(grid, base, v, modes):
     """r = base - A v."""
-    E, _, _, r, _, _, held, _, _ = grid
-    flat, source = r.ravel(), base.ravel()
+    r, flat, source = grid.r, grid.r.ravel(), base.ravel()
     for i in range(len(flat)):
         flat[i] = source[i]
     if r.shape[2] == 3:
-        add_stiffness_3d(r, v, E, modes)
+        add_stiffness_3d(r, v, grid.E, modes)
+    elif r.shape[2] == 1:
+        add_conductance(r, v, grid.E, modes)
     else:
-        add_stiffness_2d(r, v, E, modes)
-    _hold(r, held)
+        add_stiffness_2d(r, v, grid.E, modes)
+    at, moved = grid.sprung, v.ravel()
+    for i in range(len(at)):
+        flat[at[i]] -= grid.springs[i] * moved[at[i]]
+    _hold(r, grid.held)
 
 
 @compiled
 def smooth(grid, modes, scale, from_zero):
     """Chebyshev steps of the fourth kind on A x = b, diagonally scaled."""
-    _, x, b, r, step, flexibility, _, weights, _ = grid
+    x, b, r, step, flexibility, weights = grid.x, grid.b, grid.r, grid.step, grid.flexibility, grid.weights
     if len(weights) == 1:
         factor = np.float32(4 / 3) * weights[0] * scale
         if from_zero:

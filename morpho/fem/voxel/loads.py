@@ -11,14 +11,14 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.fem.loads import AppliedForce, Target, apply_forces
+from morpho.fem.loads import Acting, AppliedForce, Target, apply_forces
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.supports import Dofs, Held
 from morpho.interfaces import Array
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.parallel import any_rank, global_sum
+from morpho.problem.acting import LoadCase
 from morpho.problem.regions import Region
-from morpho.problem.spec import Force, LoadCase
 
 ENDS = (slice(None, -1), slice(1, None))
 
@@ -29,6 +29,11 @@ class NodalForces:
 
     dofs: Dofs  #: sorted, into the flat nodal array (z, y, component, x) of this rank
     values: Array
+
+    def put(self, load: Array) -> None:
+        """Make a nodal array (z, y, component, x) this load (local)."""
+        load[:] = 0
+        load.reshape(-1)[self.dofs] = self.values
 
     def work(self, u: Array) -> float:
         """Work of these forces in a nodal displacement (local)."""
@@ -70,26 +75,30 @@ Marked = list[tuple[Patch, Mask]]
 
 
 def assemble_case(
-    mesh: VoxelMesh, planes: SharedPlanes, case: LoadCase, place: str
+    mesh: VoxelMesh, planes: SharedPlanes, case: LoadCase, place: str, components: int
 ) -> tuple[NodalForces, list[AppliedForce]]:
-    """Load vector of a case, without self weight, and what each force came to (collective)."""
+    """Load vector of a case, without self weight, and what each force came to (collective).
+
+    Args:
+        components: of the state at a node.
+    """
     nz, ny, nx = mesh.node_shape
-    vector = np.zeros((nz, ny, mesh.dim, nx))
+    vector = np.zeros((nz, ny, components, nx))
 
     def entities(region: Region, dim: int) -> tuple[Marked, float, bool]:
         for inside in (False, True) if region.is_surface and dim == mesh.dim - 1 else (False,):
             patches = patches_of(mesh, planes, dim, inside)
-            found = list(zip(patches, marked(mesh, region, patches), strict=True))
+            found = list(zip(patches, _masks(mesh, region, dim, patches), strict=True))
             measure = global_sum(mesh.comm, np.array([patch.measure * np.count_nonzero(mask) for patch, mask in found]))
             if measure > 0:
                 break
         return found, measure, inside
 
-    def spread(force: Force, target: Target[Marked] | None) -> Array:
+    def spread(force: Acting, target: Target[Marked] | None) -> Array:
         if target is None:
             whole: Marked = [(patch, np.ones(mesh.shape, dtype=bool)) for patch in patches_of(mesh, planes, mesh.dim)]
             target = Target(mesh.dim, whole, mesh.total_volume)
-        density, total = target.density(force), np.zeros(mesh.dim)
+        density, total = target.density(force), np.zeros(components)
         for patch, mask in target.entities:
             push = patch.measure * (-density * patch.outward if force.kind == "pressure" else density)
             corners = patch.corners(np.moveaxis(vector, 2, 3))
@@ -131,6 +140,15 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = F
                 nodes[normal] = end
                 found.append(Patch(tuple(nodes), spans, measure, sign * np.eye(mesh.dim)[2 - normal]))
     return found
+
+
+def _masks(mesh: VoxelMesh, region: Region, dim: int, patches: list[Patch]) -> list[Mask]:
+    """Which entities of a dimension belong to a region: of cells those whose centre does, see `marked` (local)."""
+    if dim < mesh.dim:
+        return marked(mesh, region, patches)
+    inside = np.zeros(mesh.n, dtype=bool)
+    inside[mesh.cells_in(region)] = True
+    return [inside.reshape(mesh.shape)]
 
 
 def marked(mesh: VoxelMesh, region: Region, patches: list[Patch]) -> list[Mask]:

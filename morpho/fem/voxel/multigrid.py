@@ -20,8 +20,8 @@ from numba.typed import List
 from numpy.typing import NDArray
 
 from morpho.errors import SolverError
-from morpho.fem.voxel import kernels_2d, kernels_3d
-from morpho.fem.voxel.cycle import w_cycle
+from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
+from morpho.fem.voxel.cycle import Level, w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.vectors import (
@@ -66,20 +66,25 @@ class Element:
 
     K: Array
     dim: int
+    components: int  #: of the state at a node
     modes: Array  #: float64, see `element.mode_stiffness`
-    diagonal: Array  #: (dim,) of K; the same at all nodes
+    diagonal: Array  #: (components,) of K; the same at all nodes
     bound: float  #: of the spectrum of the stiffness scaled by the smoother's diagonal
     unevenness: float  #: how much larger that diagonal is where few of the cells around a node are stiff
 
     @classmethod
-    def of(cls, K: Array) -> Element:
-        dim = {8: 2, 24: 3}[len(K)]
-        largest, inside = spectral_bounds(K)
+    def of(cls, K: Array, dim: int) -> Element:
+        """That of an element matrix in a dimension (local)."""
+        components = len(K) // 2**dim
+        largest, inside = spectral_bounds(K, dim)
         unevenness = UNEVENNESS * (largest / inside - 1) / (2**dim - 1)
-        return cls(K, dim, mode_stiffness(K), np.diag(K)[:dim].copy(), MARGIN * inside, unevenness)
+        diagonal = np.diag(K)[:components].copy()
+        return cls(K, dim, components, mode_stiffness(K, dim), diagonal, MARGIN * inside, unevenness)
 
     @property
     def kernels(self) -> ModuleType:
+        if self.components == 1:
+            return kernels_scalar
         return kernels_2d if self.dim == 2 else kernels_3d
 
     @property
@@ -119,10 +124,14 @@ class Smoothed:
 
     is_exact = False
 
-    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, coarser: Grid) -> None:
+    def __init__(
+        self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, springs: Array | None, coarser: Grid
+    ) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.coarser = element, planes, coarser
         self.held: Dofs = np.flatnonzero(mask)
+        self.sprung, self.springs = entries(springs)
+        self.spread = complete(springs, planes)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
         self.E = np.zeros(cell_shape(mask), np.float32)
@@ -133,7 +142,7 @@ class Smoothed:
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
     def refresh(self) -> None:
-        set_flexibility(self.flexibility, self.E, self.element, self.planes)
+        set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
 
@@ -182,6 +191,7 @@ class Smoothed:
         """r -= A v (collective)."""
         self.planes.keep_owned(self.r)
         self.element.kernels.add_stiffness(self.r, v, self.E, self.modes)
+        self.r.reshape(-1)[self.sprung] -= self.springs * v.reshape(-1)[self.sprung]
         self.planes.sum(self.r)
         self._hold(self.r)
 
@@ -192,7 +202,15 @@ class Smoothed:
 class Whole:
     """This rank's part of a grid that every rank keeps the whole of."""
 
-    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        element: Element,
+        planes: SharedPlanes,
+        mask: Mask,
+        depth: int,
+        cells: tuple[int, ...],
+        springs: Array | None,
+    ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
         corner = [n // 2**depth for n in (*low, 0)[:3]][::-1]
@@ -203,11 +221,11 @@ class Whole:
         z, y, x = (slice(a, a + n) for a, n in zip(corner, np.delete(mask.shape, 2), strict=True))
         self._nodes = z, y, slice(None), x
         nz, ny, nx = node_shape(cells)
-        whole = np.zeros((nz, ny, element.dim, nx), dtype=bool)
+        whole = np.zeros((nz, ny, element.components, nx), dtype=bool)
         whole[self._nodes] = mask
         planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
-        self.grid = build(element, alone, whole, depth, cells)
+        self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape))
         self.is_exact = self.grid.is_exact
 
     def refresh(self) -> None:
@@ -220,6 +238,15 @@ class Whole:
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
 
+    def _all(self, springs: Array | None, shape: tuple[int, ...]) -> Array | None:
+        """Owned springs of all ranks (collective)."""
+        if springs is None:
+            return None
+        every = np.zeros(shape)
+        every[self._nodes] = springs
+        self.planes.comm.Allreduce(MPI.IN_PLACE, every, MPI.SUM)
+        return every
+
     def _collect(self, whole: Floats, here: tuple[slice, ...], part: Floats) -> None:
         whole[:] = 0
         whole[here] = part
@@ -229,9 +256,10 @@ class Whole:
 class Alone:
     """All grids from one depth on, when this rank has the whole of them; the coarsest is solved directly."""
 
-    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int) -> None:
+    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, springs: Array | None) -> None:
         self.element, self.planes = element, planes
         self.grids: Any = List()
+        self.spread: list[Array | None] = []
         while mask.size > COARSEST:
             nz, ny, _, nx = mask.shape
             steps = STEPS[min(depth, len(STEPS) - 1)]
@@ -245,22 +273,24 @@ class Alone:
             )
             step = np.zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32)
             flexibility = np.zeros((nz, ny, 1, nx), np.float32)
-            weights = np.array(WEIGHTS[steps], np.float32)
-            self.grids.append((E, x, b, r, step, flexibility, np.flatnonzero(mask), weights, visits))
+            weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
+            self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits))
+            self.spread.append(complete(springs, planes))
+            springs = coarsen_springs(springs, coarse.shape, planes)
             mask, depth = coarse, depth + 1
-        self.coarsest = Direct(element, mask)
+        self.coarsest = Direct(element, mask, springs)
         self.is_exact = not self.grids
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
         last = self.coarsest
-        first: tuple[Floats, ...] = (last.E, last.x, last.b) if self.is_exact else self.grids[0]
-        self.E, self.x, self.b = first[:3]
+        first: Any = last if self.is_exact else self.grids[0]
+        self.E, self.x, self.b = first.E, first.x, first.b
 
     def refresh(self) -> None:
-        for i, (E, *_, flexibility, _, _, _) in enumerate(self.grids):
-            set_flexibility(flexibility, E, self.element, self.planes)
-            coarser = self.grids[i + 1][0] if i + 1 < len(self.grids) else self.coarsest.E
-            coarsen_moduli(coarser, E, self.element.layers)
+        for i, grid in enumerate(self.grids):
+            set_flexibility(grid.flexibility, grid.E, self.spread[i], self.element, self.planes)
+            coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
+            coarsen_moduli(coarser, grid.E, self.element.layers)
         self.coarsest.refresh()
 
     def cycle(self) -> None:
@@ -274,13 +304,13 @@ class Alone:
 class Direct:
     """The coarsest grid, by its inverse."""
 
-    def __init__(self, element: Element, mask: Mask) -> None:
+    def __init__(self, element: Element, mask: Mask, springs: Array | None) -> None:
         number, shape = np.arange(mask.size).reshape(mask.shape), cell_shape(mask)
         corners = [
             number[z : z + shape[0], y : y + shape[1], :, x : x + shape[2]] for z, y, x in node_offsets(element.dim)
         ]
         self.dofs = np.stack(corners).transpose(1, 2, 4, 0, 3).reshape(-1, len(element.K))
-        self.K, self.held = element.K, np.flatnonzero(mask)
+        self.K, self.held, self.springs = element.K, np.flatnonzero(mask), 0.0 if springs is None else springs.ravel()
         self.E = np.zeros(shape, np.float32)
         self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
         self.inverse = np.zeros((mask.size, mask.size))
@@ -289,6 +319,7 @@ class Direct:
         A = np.zeros_like(self.inverse)
         entries = self.E.astype(np.float64).reshape(-1, 1, 1) * self.K
         np.add.at(A, (self.dofs[:, :, None], self.dofs[:, None, :]), entries)
+        A[np.diag_indices(len(A))] += self.springs
         A[self.held] = 0
         A[:, self.held] = 0
         A[self.held, self.held] = 1
@@ -304,7 +335,14 @@ class Direct:
         self.x[:] = (self.inverse @ self.b.ravel().astype(np.float64)).reshape(self.x.shape)
 
 
-def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells: tuple[int, ...]) -> Grid:
+def build(
+    element: Element,
+    planes: SharedPlanes,
+    mask: Mask,
+    depth: int,
+    cells: tuple[int, ...],
+    springs: Array | None = None,
+) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
 
     A coarse dof is held where its basis function does not vanish at a held dof, so that interpolation respects the
@@ -313,26 +351,63 @@ def build(element: Element, planes: SharedPlanes, mask: Mask, depth: int, cells:
     Args:
         mask: held dofs of this rank's nodes, (z, y, component, x).
         cells: of the whole grid of this depth, along x, y(, z).
+        springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
     """
     if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth)
-    unknowns = element.dim * math.prod(n + 1 for n in cells)
-    small = max(SMALL, element.dim * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
+        return Alone(element, planes, mask, depth, springs)
+    unknowns = element.components * math.prod(n + 1 for n in cells)
+    small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
     if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells)
+        return Whole(element, planes, mask, depth, cells, springs)
     coarse_mask = coarsen_mask(mask, planes)
-    coarser = build(element, planes, coarse_mask, depth + 1, tuple(-(-n // 2) for n in cells))
-    return Smoothed(element, planes, mask, depth, coarser)
+    coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
+    coarser = build(element, planes, coarse_mask, depth + 1, tuple(-(-n // 2) for n in cells), coarse_springs)
+    return Smoothed(element, planes, mask, depth, springs, coarser)
 
 
-def set_flexibility(flexibility: Floats, E: Floats, element: Element, planes: SharedPlanes) -> None:
-    """The smoother's weights (z, y, 1, x): the inverse of the raised diagonal at each node (collective)."""
+def set_flexibility(
+    flexibility: Floats, E: Floats, springs: Array | None, element: Element, planes: SharedPlanes
+) -> None:
+    """The smoother's weights (z, y, 1, x): the inverse of the raised diagonal at each node (collective).
+
+    Springs (z, y, 1, x), complete on shared nodes, count where the state has one component.
+    """
     squares = np.empty_like(flexibility)
     sum_at_nodes(flexibility, E, element.layers)
     sum_at_nodes(squares, E * E, element.layers)
     planes.sum(flexibility)
     planes.sum(squares)
-    smoothing_weights(flexibility, squares, len(element.K) // element.dim, element.unevenness)
+    smoothing_weights(flexibility, squares, 2**element.dim, element.unevenness)
+    if springs is not None:
+        flexibility /= 1 + flexibility * (springs / element.diagonal[0]).astype(np.float32)
+
+
+def entries(springs: Array | None) -> tuple[Dofs, Floats]:
+    """Where there are springs in a nodal field, and how stiff they are (local)."""
+    if springs is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    sprung = np.flatnonzero(springs)
+    return sprung, springs.reshape(-1)[sprung].astype(np.float32)
+
+
+def complete(springs: Array | None, planes: SharedPlanes) -> Array | None:
+    """Owned springs on all ranks that have the node, for `set_flexibility` (collective)."""
+    if springs is None or springs.shape[2] > 1:
+        return None
+    shared = springs.copy()
+    planes.sum(shared)
+    return shared
+
+
+def coarsen_springs(springs: Array | None, shape: tuple[int, ...], planes: SharedPlanes) -> Array | None:
+    """Owned springs of the next grid: each is shared out among the nodes around it (collective)."""
+    if springs is None:
+        return None
+    coarse = np.zeros(shape)
+    restrict(coarse, springs)
+    planes.sum(coarse)
+    planes.keep_owned(coarse)
+    return coarse
 
 
 def coarsen_mask(mask: Mask, planes: SharedPlanes) -> Mask:

@@ -14,7 +14,7 @@ from morpho.fem.voxel.halo import SharedPlanes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
-from morpho.problem.spec import Support
+from morpho.problem.acting import Support
 
 Dofs = NDArray[np.int64]
 
@@ -27,8 +27,15 @@ class Held:
     values: Array  #: prescribed displacement of each
 
 
-def hold(mesh: VoxelMesh, supports: tuple[Support, ...]) -> tuple[Held, list[str], list[int]]:
-    """Held components, complaints, and the number of nodes each support holds (collective)."""
+def hold(
+    mesh: VoxelMesh, supports: tuple[Support, ...], components: int, anchors: Dofs
+) -> tuple[Held, list[str], list[int]]:
+    """Held components, complaints, and the number of nodes each support holds (collective).
+
+    Args:
+        components: of the state at a node.
+        anchors: other dofs that keep the body from moving.
+    """
     held = Held(np.empty(0, dtype=np.int64), np.empty(0))
     said: list[str] = []
     counts: list[int] = []
@@ -39,24 +46,32 @@ def hold(mesh: VoxelMesh, supports: tuple[Support, ...]) -> tuple[Held, list[str
         if counts[-1] == 0:
             said.append(nothing_held(mesh, i, support.region))
         nodes = np.flatnonzero(inside)
-        for component, value in held_components(support, mesh.dim):
-            dofs = _dofs(mesh, nodes, component)
+        for component, value in held_components(support, components):
+            dofs = _dofs(mesh, nodes, component, components)
             earlier = held.values[np.isin(held.dofs, dofs, assume_unique=True)]
             if any_rank(mesh.comm, bool((earlier != value).any())):
-                said.append(contradiction(i, component, value))
+                said.append(contradiction(i, component, value, components))
             held = _with(held, dofs, value)
     if not said:
         bodies = whole(mesh, np.zeros(0, dtype=np.int64))
-        _, x, values = by_node(mesh, held.dofs, held.values)
-        points = Points(x, np.zeros(len(x), dtype=np.int64), (~np.isnan(values)).astype(float))
-        said += judge(mesh, bodies, find_mechanisms(mesh.comm, mesh.dim, bodies, points, [], False))[0]
+        _, x, which = held_nodes(mesh, held, components, anchors)
+        points = Points(x, np.zeros(len(x), dtype=np.int64), which)
+        said += judge(mesh, bodies, find_mechanisms(mesh.comm, components, bodies, points, [], False))[0]
     return held, said, counts
 
 
-def _dofs(mesh: VoxelMesh, nodes: Dofs, component: int) -> Dofs:
+def held_nodes(mesh: VoxelMesh, held: Held, components: int, anchors: Dofs) -> tuple[Dofs, Array, Array]:
+    """The nodes with a component that supports or anchors hold, by flat number, their coordinates (nodes, 3), and
+    which (nodes, components) are held (local)."""
+    dofs = np.union1d(held.dofs, anchors)
+    nodes, x, values = by_node(mesh, dofs, np.zeros(len(dofs)), components)
+    return nodes, x, (~np.isnan(values)).astype(float)
+
+
+def _dofs(mesh: VoxelMesh, nodes: Dofs, component: int, components: int) -> Dofs:
     """Flat indices of a component at nodes with flat indices into (z, y, x)."""
     row, x = np.divmod(nodes, mesh.node_shape[2])
-    return np.asarray((row * mesh.dim + component) * mesh.node_shape[2] + x)
+    return np.asarray((row * components + component) * mesh.node_shape[2] + x)
 
 
 def _with(held: Held, dofs: Dofs, value: float) -> Held:
@@ -65,11 +80,11 @@ def _with(held: Held, dofs: Dofs, value: float) -> Held:
     return Held(merged, np.concatenate([np.full(len(dofs), value), held.values])[first])
 
 
-def by_node(mesh: VoxelMesh, dofs: Dofs, given: Array) -> tuple[Dofs, Array, Array]:
+def by_node(mesh: VoxelMesh, dofs: Dofs, given: Array, components: int) -> tuple[Dofs, Array, Array]:
     """Nodes with some of these dofs, by flat number, their coordinates (nodes, 3), and what is given of each component
-    (nodes, dim), nan where nothing is (local)."""
+    (nodes, components), nan where nothing is (local)."""
     row, x = np.divmod(dofs, mesh.node_shape[2])
-    nodes, at = np.unique(row // mesh.dim * mesh.node_shape[2] + x, return_inverse=True)
-    values = np.full((len(nodes), mesh.dim), np.nan)
-    values[at, row % mesh.dim] = given
+    nodes, at = np.unique(row // components * mesh.node_shape[2] + x, return_inverse=True)
+    values = np.full((len(nodes), components), np.nan)
+    values[at, row % components] = given
     return nodes, places(mesh, nodes), values

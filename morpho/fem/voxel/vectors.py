@@ -84,6 +84,43 @@ def mean_of_nodes(cells, nodes, c, layers):
 
 
 @compiled
+def add_differences(cells, nodes, c, axis, weight, layers):
+    """cells += weight times the sum of a component over the nodes of each cell, those low along an axis negative.
+
+    `axis` is 0 for x, 1 for y, 2 for z; `layers` is 2, in 2-D 1.
+    """
+    nz, ny, nx = cells.shape
+    for k in range(nz):
+        for j in range(ny):
+            target = cells[k, j]
+            for dk in range(layers):
+                for dj in range(2):
+                    row = nodes[k + dk, j + dj, c]
+                    w = weight if axis == 0 or (dj == 1 if axis == 1 else dk == 1) else -weight
+                    left = -w if axis == 0 else w
+                    for i in range(nx):
+                        target[i] += left * row[i] + w * row[i + 1]
+
+
+@compiled
+def add_differences_transposed(nodes, cells, c, axis, weight, layers):
+    """The transpose of `add_differences`, added to the nodes of this rank's cells."""
+    nz, ny, nx = cells.shape
+    for k in range(nz):
+        for j in range(ny):
+            source = cells[k, j]
+            for dk in range(layers):
+                for dj in range(2):
+                    row = nodes[k + dk, j + dj, c]
+                    w = weight if axis == 0 or (dj == 1 if axis == 1 else dk == 1) else -weight
+                    left = -w if axis == 0 else w
+                    for i in range(nx):
+                        row[i] += left * source[i]
+                    for i in range(nx):
+                        row[i + 1] += w * source[i]
+
+
+@compiled
 def add_prolonged(fine, coarse):
     """fine += P coarse: linear interpolation from every other node."""
     nz, ny, nc, nx = fine.shape

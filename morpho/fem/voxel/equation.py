@@ -1,4 +1,4 @@
-"""Linear elasticity on a box of equal cells, matrix-free; the counterpart of `fem.assembled`."""
+"""A linear state equation on a box of equal cells, matrix-free; the counterpart of `fem.assembled`."""
 
 from __future__ import annotations
 
@@ -12,82 +12,95 @@ import numpy as np
 
 from morpho.errors import SolverError
 from morpho.fem import dummy
+from morpho.fem.adjoint import Adjoints, Sensitivities, evaluate
+from morpho.fem.blocks import CoarsePhysics
+from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
-from morpho.fem.voxel import element
 from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
-from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
-from morpho.fem.voxel.supports import by_node, hold
+from morpho.fem.voxel.supports import by_node, held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
+from morpho.problem.acting import LoadCase
 from morpho.problem.spec import Problem
 
 log = logging.getLogger("morpho")
 
+NO_DOFS = np.zeros(0, np.int64)
 
-class VoxelElasticity:
-    """Linear elasticity whose stiffness is a function of one density per cell; see `assembled.Elasticity`.
 
-    Displacements are nodal arrays (z, y, component, x); nodes between two ranks are on both.
+class VoxelEquation:
+    """K(rho) u_i = f_i whose coefficient is a function of one density per cell; see `assembled.AssembledEquation`.
+
+    States are nodal arrays (z, y, component, x), displacements or temperatures; nodes between two ranks are on both.
     """
 
     def __init__(self, mesh: VoxelMesh, problem: Problem) -> None:
         self.mesh, self.comm = mesh, mesh.comm
         self.material: Material = make_material(problem, iteration=1)
         self.cases = [case.name for case in problem.loads]
-        self.n_dofs = mesh.dim * mesh.n_nodes_global
+        self.law: Law = law_of(problem, mesh.dim)
+        self.components = self.law.components
+        self.n_dofs = self.components * mesh.n_nodes_global
         self.preset = "voxel multigrid"
         self.planes = SharedPlanes(mesh.comm, mesh.partition)
         self._settings, self._E_min_ratio = problem.solver, problem.material.E_min_ratio
 
-        self.supports, self.complaints, self.held = hold(mesh, problem.supports)
+        def assembled(case: LoadCase, place: str) -> tuple[NodalForces, list[AppliedForce]]:
+            return assemble_case(mesh, self.planes, case, place, self.components)
+
+        grounded = [assembled(case, "ground") for case in dummy.grounded(problem)]
+        self.springs = [forces for forces, _ in grounded]  #: and convection
+        anchors = joined(self.springs)[0] if self.components == 1 else NO_DOFS
+        self.supports, self.complaints, self.held = hold(mesh, problem.supports, self.components, anchors)
+        self._anchors = anchors
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
         self.applied: list[AppliedForce] = []
         self.forces: list[NodalForces] = []
+        around = [
+            NodalForces(forces.dofs, convection.ambient * forces.values)
+            for convection, forces in zip(problem.convection, self.springs, strict=False)
+        ]
         for i, case in enumerate(problem.loads):
-            forces, applied = assemble_case(mesh, self.planes, case, f"loads[{i}]")
-            self.forces.append(forces)
+            forces, applied = assembled(case, f"loads[{i}]")
+            self.forces.append(NodalForces(*joined([forces, *around])) if around else forces)
             self.applied += applied
         self.pairs = dummy.Pairs([problem.case_of(probe) for probe in problem.probes])
         self.weights = self.pairs.weights(np.array([case.weight for case in problem.loads]))
-        seen = [assemble_case(mesh, self.planes, dummy.unit_load(probe, mesh.dim), "probe") for probe in problem.probes]
+        seen = [assembled(probe.load(mesh.dim), "probe") for probe in problem.probes]
         self.dummies = [forces for forces, _ in seen]
-        sprung = [assemble_case(mesh, self.planes, dummy.spring_load(s), "spring") for s in problem.springs]
-        self.springs = [forces for forces, _ in sprung]
         nz, ny, nx = mesh.node_shape
-        self.shape = nz, ny, mesh.dim, nx
+        self.shape = nz, ny, self.components, nx
         self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
         self.owned_dummies = [forces.owned(self.planes, self.shape) for forces in self.dummies]
         self.complaints += [a.complaint for a in self.applied if a.complaint]
-        self.touched = dummy.touched(problem, [a for _, a in seen], [a for _, a in sprung])
+        self.touched = dummy.touched(problem, [a for _, a in seen], [a for _, a in grounded])
         self.complaints += [t.complaint for t in self.touched if t.complaint]
         if not self.complaints:
             self.complaints = dummy.still(problem, [acts(mesh.comm, unit, self.supports) for unit in self.dummies])
             acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
-            _, x, values = by_node(mesh, self.supports.dofs, self.supports.values)
+            _, x, values = by_node(mesh, self.supports.dofs, self.supports.values, self.components)
             self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
-        self.weight_density = [
-            sum((np.array(f.self_weight) for f in case.forces if f.self_weight), start=np.zeros(mesh.dim))
-            for case in problem.loads
-        ]
+        self.weight_density = [case.weight_density(self.components) for case in problem.loads]
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.notes: list[str] = []
-        spacing = mesh.spacing[: mesh.dim]
-        self.element = Element.of(element.stiffness(spacing, problem.material.nu, problem.material.plane))
+        self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
-        self._coarse: dict[int, VoxelCoarse] = {}
+        self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
+        self._adjoints: Adjoints | None = None
 
     def cut_off(self, void: Indices) -> list[str]:
         """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
@@ -96,17 +109,23 @@ class VoxelElasticity:
         solid = np.ones(self.mesh.shape, dtype=bool)
         solid.reshape(-1)[void] = False
         bodies = find_bodies(self.mesh, self.planes, solid)
-        nodes, x, values = by_node(self.mesh, self.supports.dofs, self.supports.values)
-        supports = Points(x, bodies.of_node[nodes], (~np.isnan(values)).astype(float))
+        nodes, x, which = held_nodes(self.mesh, self.supports, self.components, self._anchors)
+        supports = Points(x, bodies.of_node[nodes], which)
         forces = []
         for given in (*self.owned_forces, *self.owned_dummies):
             free = np.isin(given.dofs, self.supports.dofs, invert=True)
-            at, x, values = by_node(self.mesh, given.dofs[free], given.values[free])
+            at, x, values = by_node(self.mesh, given.dofs[free], given.values[free], self.components)
             acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
             forces.append(Points(x, bodies.of_node[at], acts_at))
         weighs = any(density.any() for density in self.weight_density)
-        found = find_mechanisms(self.comm, self.mesh.dim, bodies, supports, forces, weighs)
+        found = find_mechanisms(self.comm, self.components, bodies, supports, forces, weighs)
         return in_void(self.mesh, bodies, found, forces)
+
+    def sense(self, functionals: list[Functional]) -> None:
+        """Evaluate functionals with every solve from now on (local)."""
+        from morpho.fem.voxel.adjoints import VoxelAdjoints
+
+        self._adjoints = VoxelAdjoints(self, functionals) if functionals else None
 
     def pieces(self, solid: Mask) -> int:
         """Number of bodies that solid cells (n,) make (collective)."""
@@ -120,9 +139,14 @@ class VoxelElasticity:
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
         self.u: list[Array] = [np.zeros(self.shape) for _ in self.cases]
         self.lam: list[Array] = [np.zeros(self.shape) for _ in self.dummies]  #: of the dummy loads
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells)
-        springs = [forces.owned(self.planes, self.shape) for forces in self.springs]
-        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs, *joined(springs))
+        sprung, springs = joined([forces.owned(self.planes, self.shape) for forces in self.springs])
+        # In the preconditioner convection counts: it may be all that holds the temperature.
+        given: Array | None = None
+        if self.components == 1 and self.springs:
+            given = np.zeros(self.shape)
+            given.reshape(-1)[sprung] = springs / self.material.E
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given)
+        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs, sprung, springs)
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
         if self._settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
@@ -149,7 +173,11 @@ class VoxelElasticity:
             taken, residual = self._solve_dummy(q, rtol, at_most)
             iterations, worst = iterations + taken, max(worst, residual)
         loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
-        return self._state(rho, iterations, start, converged=not loose)
+        found = None
+        if self._adjoints is not None:
+            found = evaluate(self._adjoints, rho, self.material.derivative(rho), rtol, at_most)
+            iterations += found.linear_iterations
+        return self._state(rho, iterations, start, converged=not loose, found=found)
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
@@ -167,7 +195,7 @@ class VoxelElasticity:
             if i < len(self.u):
                 self._set_load(i, rho, cg.r)
             else:
-                self._put(self.dummies[i - len(self.u)], cg.r)
+                self.dummies[i - len(self.u)].put(cg.r)
             cg.r.reshape(-1)[held] = 0
             lift, basis = bases[-1][i], [basis[i] for basis in bases]
             if moves:  # the last displacement carries the prescribed values, differences to it do not
@@ -184,8 +212,8 @@ class VoxelElasticity:
         return self.pairs.known
 
     def displacements(self) -> list[Array]:
-        """Nodal displacement of every load case and every dummy load, itself (local)."""
-        return [*self.u, *self.lam]
+        """Nodal state of every load case, every dummy load and every adjoint, itself (local)."""
+        return [*self.u, *self.lam, *(self._adjoints.fields() if self._adjoints else ())]
 
     def _set_density(self, rho: Array) -> ConjugateGradients:
         """Put the stiffness of a density into the operator; the solver (collective)."""
@@ -194,7 +222,14 @@ class VoxelElasticity:
         self._cg.operator.E.reshape(-1)[:] = self.material.stiffness(rho)
         return self._cg
 
-    def _state(self, rho: Array, iterations: int, start: float, converged: bool) -> State:
+    def _state(
+        self,
+        rho: Array,
+        iterations: int,
+        start: float,
+        converged: bool,
+        found: Sensitivities | None = None,
+    ) -> State:
         """What follows from the displacements at a density (collective)."""
         assert self._cg is not None
         stiffness, slope = self._cg.operator.E.reshape(-1), self.material.derivative(rho)
@@ -205,7 +240,7 @@ class VoxelElasticity:
             np.multiply(slope, energy[k], out=derivative[k])
             np.negative(derivative[k], out=derivative[k])
             if self.weight_density[i].any():
-                weight_work = self._weight_work(i, u)
+                weight_work = self.weight_work(i, u)
                 work += float(rho @ weight_work)
                 derivative[k] += 2 * weight_work
             stored = stiffness @ energy[k] + self._cg.operator.spring_energy(u)
@@ -215,7 +250,8 @@ class VoxelElasticity:
             raise SolverError("the displacement is not finite; check the supports and the material")
         if converged and not self.moving and self._settings.rtol <= LOOSE:
             check_sign(compliance)
-        return State(compliance, derivative, energy, iterations, time.perf_counter() - start, converged)
+        seconds = time.perf_counter() - start
+        return State(compliance, derivative, energy, iterations, seconds, converged, found)
 
     def _loaded(self) -> Iterator[tuple[Array, int, float]]:
         """Displacement, load case and work of the given forces on this rank of all load cases: those of the problem,
@@ -251,7 +287,7 @@ class VoxelElasticity:
         if multiple is not None:  # self-adjoint
             np.multiply(self.u[self.pairs.cases[q]], multiple, out=lam)
             return 0, 0.0
-        self._put(self.dummies[q], cg.r)
+        self.dummies[q].put(cg.r)
         norm = cg.start(lam, np.zeros(len(self.supports.dofs)))
         if (rtol or self._settings.rtol) <= LOOSE:
             return cg.solve(lam, norm, None, rtol, at_most)
@@ -274,12 +310,12 @@ class VoxelElasticity:
         """Work of all forces of case i (collective)."""
         work = self.owned_forces[i].work(self.u[i])
         if self.weight_density[i].any():
-            work += float(rho @ self._weight_work(i, self.u[i]))
+            work += float(rho @ self.weight_work(i, self.u[i]))
         return float(self.comm.allreduce(work))
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
-        self._put(self.forces[i], load)
+        self.forces[i].put(load)
         if not self.weight_density[i].any():
             return
         share = np.empty((load.shape[0], load.shape[1], 1, load.shape[3]))
@@ -289,12 +325,7 @@ class VoxelElasticity:
         for c, density in enumerate(self.weight_density[i]):
             load[:, :, c] += density * share[:, :, 0]
 
-    def _put(self, forces: NodalForces, load: Array) -> None:
-        """Nodal forces as a whole vector (local)."""
-        load[:] = 0
-        load.reshape(-1)[forces.dofs] = forces.values
-
-    def _weight_work(self, i: int, u: Array) -> Array:
+    def weight_work(self, i: int, u: Array) -> Array:
         """(n,) work of the weight density of case i in each cell, for a displacement (local)."""
         work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)
         for c, density in enumerate(self.weight_density[i]):
@@ -302,21 +333,30 @@ class VoxelElasticity:
             work += density * self.mesh.cell_volume * mean.reshape(-1)
         return work
 
+    @property
+    def cg(self) -> ConjugateGradients:
+        """The solver, for the density of the last solve (collective at first use)."""
+        self.prepare()
+        assert self._cg is not None
+        return self._cg
+
     def held_mask(self) -> Mask:
         """Which components of this rank's nodes are held (local)."""
         mask = np.zeros(self.shape, dtype=bool)
         mask.reshape(-1)[self.supports.dofs] = True
         return mask
 
-    def coarse(self, block: int) -> VoxelCoarse:
+    def coarse(self, block: int) -> CoarsePhysics:
         """The state equation on blocks of block^dim cells; the same object at every call (collective)."""
         if block not in self._coarse:
             self.prepare()
+            from morpho.fem.voxel.coarse import VoxelCoarse
+
             self._coarse[block] = VoxelCoarse(self, block)
         return self._coarse[block]
 
     def displacement(self, i: int) -> Array:
-        """(n, dim) i-th of `displacements` at the lowest node of each owned cell (local).
+        """(n, components) i-th of `displacements` at the lowest node of each owned cell (local).
 
         Enough to start the next solve from.
         """
@@ -334,21 +374,21 @@ class VoxelElasticity:
         nz, ny, nx = self.mesh.shape
         u = self.displacements()[i]
         u[:] = 0
-        u[:nz, :ny, :, :nx] = values.reshape(nz, ny, nx, self.mesh.dim).transpose(0, 1, 3, 2)
+        u[:nz, :ny, :, :nx] = values.reshape(nz, ny, nx, self.components).transpose(0, 1, 3, 2)
         self.planes.sum(u)
         for axis in AXES:
             if axis not in self.planes.high and u.shape[axis] > 1:
                 u.swapaxes(0, axis)[-1] = u.swapaxes(0, axis)[-2]
 
     def vertex_displacement(self, i: int) -> Array:
-        """(nodes, dim) displacement at this rank's nodes, x fastest (local)."""
+        """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
-        return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.mesh.dim)
+        return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.components)
 
     def close(self) -> None:
         """Nothing to free; the counterpart of the assembled engine's (local)."""
 
-    def __enter__(self) -> VoxelElasticity:
+    def __enter__(self) -> VoxelEquation:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,59 @@
+"""Adjoint states on any mesh; what `fem.adjoint` needs of the engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from dolfinx import fem
+
+from morpho.fem import dummy
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.centre import Centre
+from morpho.functionals.functional import Functional
+from morpho.interfaces import Array
+
+
+class AssembledAdjoints:
+    """Adjoint states of functionals, local vectors with ghosts; loads are owned entries. See `adjoint.Adjoints`."""
+
+    def __init__(self, equation: AssembledEquation, functionals: list[Functional]) -> None:
+        self.equation, self.functionals, self.comm = equation, functionals, equation.comm
+        self._centre = Centre(equation.mesh, equation.V, equation.law)
+        places = [(k, i) for k, functional in enumerate(functionals) for i in functional.cases]
+        self.states = {place: fem.Function(equation.V) for place in places}
+
+    def fields(self) -> list[fem.Function]:
+        return list(self.states.values())
+
+    def centre(self, case: int) -> Array:
+        return self._centre.value(self.equation.u[case].x.array)
+
+    def gradient(self, case: int) -> Array:
+        return self._centre.gradient(self.equation.u[case].x.array)
+
+    def pulled(self, d_centre: Array | None, d_gradient: Array | None) -> Array:
+        return self.equation.free(self._centre.transposed(d_centre, d_gradient)[: self.equation.owned])
+
+    def solve(self, place: tuple[int, int], g: Array, rtol: float | None, at_most: int | None) -> tuple[Array, int]:
+        lam = self.states[place]
+        self.equation.b.array[:] = g
+        taken, _ = self.equation.solve_for(lam, rtol, at_most, False)
+        return np.asarray(lam.x.array), taken
+
+    def multiple_of_state(self, g: Array) -> Array | None:
+        own = self.equation
+        plain = [not (own.moving or density.any()) for density in own.weight_density]
+        states = [(load, u) for load, u, ok in zip(own.loads, own.u, plain, strict=True) if ok]
+        for load, u in [*states, *zip(own.dummies, own.lam, strict=True)]:
+            c = dummy.multiple(self.comm, g, own.free(load))
+            if c is not None:
+                return np.asarray(c * u.x.array)
+        return None
+
+    def mutual(self, case: int, lam: Array, rho: Array) -> tuple[Array, Array, float]:
+        own, u, here = self.equation, self.equation.u[case].x.array, slice(self.equation.owned)
+        both, work = own.cell_work(case, u + lam)
+        apart, other = own.cell_work(case, u - lam)
+        energy = (both - apart) / 4
+        load = own.loads[case] + own.self_weight(case)
+        held = float((own.springs * u[here]) @ lam[here])
+        return energy, (work - other) / 2, float(load @ lam[here] - own.stiffness @ energy) - held

@@ -1,0 +1,53 @@
+"""Fields at the centres of the cells of a box, and the transpose: what functionals see and say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morpho.fem.law import Law
+from morpho.fem.voxel.vectors import add_differences, add_differences_transposed, mean_of_nodes
+from morpho.interfaces import Array
+from morpho.mesh.voxels import VoxelMesh
+
+
+class Centre:
+    """From nodal arrays (z, y, component, x) to (n, ...) values at the centres and back (local)."""
+
+    def __init__(self, mesh: VoxelMesh, law: Law) -> None:
+        self.mesh, self.law, self.layers = mesh, law, mesh.dim - 1
+        #: of a difference of sums over the nodes on both sides, for each axis
+        self._weights = 1 / (2 ** (mesh.dim - 1) * mesh.spacing[: mesh.dim])
+
+    def value(self, u: Array) -> Array:
+        """(n, components)."""
+        out = np.empty((self.law.components, *self.mesh.shape))
+        for c, cells in enumerate(out):
+            mean_of_nodes(cells, u, c, self.layers)
+        return np.ascontiguousarray(out.reshape(len(out), -1).T)
+
+    def gradient(self, u: Array) -> Array:
+        """(n, m) strain or gradient."""
+        out = np.zeros((len(self.law.strains), *self.mesh.shape))
+        for cells, terms in zip(out, self.law.strains, strict=True):
+            for c, axis in terms:
+                add_differences(cells, u, c, axis, self._weights[axis], self.layers)
+        return np.ascontiguousarray(out.reshape(len(out), -1).T)
+
+    def add_transposed(self, g: Array, d_value: Array | None, d_gradient: Array | None) -> None:
+        """Add to the nodal array g what derivatives in `value` and `gradient` come to, of this rank's cells."""
+        shape = self.mesh.shape
+        if d_value is not None:
+            share = 0.5**self.mesh.dim
+            for c, d in enumerate(np.ascontiguousarray(d_value.T, np.float64)):
+                for corner in self._corners():
+                    g[:, :, c][corner] += share * d.reshape(shape)
+        if d_gradient is not None:
+            for d, terms in zip(np.ascontiguousarray(d_gradient.T, np.float64), self.law.strains, strict=True):
+                for c, axis in terms:
+                    add_differences_transposed(g, d.reshape(shape), c, axis, self._weights[axis], self.layers)
+
+    def _corners(self) -> list[tuple[slice, slice, slice]]:
+        """Of the cells, in an array (z, y, x) of nodes."""
+        ends = (slice(None, -1), slice(1, None))
+        layers = ends if self.layers == 2 else (slice(None),)
+        return [(z, y, x) for z in layers for y in ends for x in ends]

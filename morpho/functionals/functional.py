@@ -1,0 +1,79 @@
+"""The contract of a functional: what it sees of the states, and what it says of itself.
+
+Arrays hold this rank's owned cells; fields are those at the centre of each cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.interfaces import Array
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a functional is made from."""
+
+    comm: MPI.Comm
+    dim: int
+    volumes: Array  #: (n,) of the cells
+    centers: Callable[[], Array]  #: (n, dim) of the cells
+    inside: Array  #: (n,) 1 in the region of the functional, else 0
+    case: int  #: number of its load case
+    solid: Array  #: (m, m) stress of the solid from its strain, or heat flow against the gradient
+
+
+class States(Protocol):
+    """The states of all load cases at a design."""
+
+    @property
+    def rho(self) -> Array:
+        """(n,) physical density."""
+
+    def centre(self, case: int) -> Array:
+        """(n, components) displacement or temperature (local)."""
+
+    def gradient(self, case: int) -> Array:
+        """(n, m) strain, as xx, yy, xy (3-D: xx, yy, zz, yz, xz, xy) with engineering shear strains, or the gradient
+        of the temperature (local)."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A functional at a design, with its partial derivatives; those that are left out are zero."""
+
+    value: float
+    d_centre: Mapping[int, Array] = field(default_factory=dict)  #: load case -> (n, components)
+    d_gradient: Mapping[int, Array] = field(default_factory=dict)  #: load case -> (n, m)
+    d_rho: Array | None = None  #: (n,) at fixed states
+
+
+class Functional(Protocol):
+    """A number that follows from the states of a design; equal on all ranks."""
+
+    cases: Sequence[int]  #: load cases that it depends on
+
+    def at(self, states: States) -> Value:
+        """Its value and partial derivatives (collective)."""
+
+
+def power_mean(comm: MPI.Comm, values: Array, weights: Array, p: float) -> tuple[float, Array]:
+    """(sum w v^p / sum w)^(1/p) of values (n,) >= 0 and its derivative with respect to them (collective).
+
+    For large p the maximum; scaled by that, so that no power overflows.
+    """
+    counted = np.where(weights > 0, values, 0.0)
+    top = float(comm.allreduce(float(counted.max(initial=0)), MPI.MAX))
+    total = float(comm.allreduce(float(weights.sum())))
+    if top == 0 or total == 0:
+        return 0.0, np.zeros_like(values)
+    share = counted / top
+    mean = float(comm.allreduce(float(weights @ share**p))) / total
+    value = top * mean ** (1 / p)
+    return value, mean ** (1 / p - 1) / total * weights * share ** (p - 1)

@@ -1,0 +1,129 @@
+"""The design loop: design map, gradient, optimizer, again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from mpi4py import MPI
+
+import numpy as np
+
+from morpho.errors import NotFiniteError
+from morpho.gradients.physics import from_state
+from morpho.interfaces import Array, DesignMap, Evaluation, Status
+from morpho.interrupt import Interrupt
+from morpho.parallel import largest_change
+from morpho.parts import Parts
+from morpho.step import Restart, Step
+from morpho.stopping import FEASIBLE, has_converged, without_drift
+
+TIGHT = 1e-5  #: relative residual of the solve for the values of the returned design, where solver.rtol is larger
+
+
+def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterator[Step]:
+    """Design map, gradient, optimizer, again and again, until a step carries a status (collective)."""
+    rule = parts.problem.optimizer
+    while True:
+        start = time.perf_counter()
+        iteration = restart.iteration + 1
+        stage_is_new = parts.enter_iteration(iteration)
+        design = parts.design.at(iteration)
+        x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
+        rho, pullback = design.apply(x)
+        is_last = iteration == rule.max_iterations
+        advice = parts.supervisor.advise(
+            iteration,
+            rho,
+            parts.problem.move_limit(iteration),
+            stage_is_new,
+            stage_ends=not is_last and parts.parameters(iteration) != parts.parameters(iteration + 1),
+            may_go_back=not is_last or restart.anchor_is_feasible,
+        )
+        state = restart.state
+        if advice.rollback:
+            assert restart.anchor is not None
+            x, state = restart.anchor
+            rho, pullback = design.apply(x)
+        elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
+            restart = replace(restart, anchor=(x, state))
+        gradient = advice.gradient
+        smooth = partial(parts.design.smooth, x)
+        image = None if parts.problem.design.projection is None else partial(_image, design)
+        evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear, image)
+        if not _is_finite(parts.comm, evaluation):
+            raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
+        x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
+        change = largest_change(parts.comm, x_next, x)
+        worst = float(np.max(evaluation.constraints))
+        if restart.anchor is not None and restart.anchor[0] is x:
+            restart = replace(restart, anchor_is_feasible=worst <= FEASIBLE)
+        earlier = () if stage_is_new else without_drift(restart.objectives, max(advice.since, 1), advice.drift)
+        restart = Restart(
+            iteration=iteration,
+            x=x_next,
+            state=state,
+            objectives=(*earlier, evaluation.objective)[-rule.window :],
+            exact_solves=restart.exact_solves + (gradient.kind == "exact") + advice.extra_solves,
+            linear_iterations=restart.linear_iterations + gradient.linear_iterations,
+            anchor=restart.anchor,
+            anchor_is_feasible=restart.anchor_is_feasible,
+        )
+        status = None
+        if interrupt.requested():
+            status = Status.INTERRUPTED
+        elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst, advice.move_limit):
+            status = Status.CONVERGED if parts.supervisor.confirms(gradient) else None
+        elif iteration >= rule.max_iterations:
+            status = Status.ITERATION_LIMIT
+        volume, greyness = parts.responses.volume_and_greyness(rho)
+        yield Step(
+            iteration=iteration,
+            objective=evaluation.objective,
+            gradient=gradient,
+            x=x,
+            rho=rho,
+            volume=volume,
+            greyness=greyness,
+            constraints=evaluation.constraints,
+            change=change,
+            seconds=time.perf_counter() - start,
+            status=status,
+            restart=restart,
+            advice=advice,
+        )
+        if status is not None:
+            return
+
+
+def certify(parts: Parts, step: Step) -> Step:
+    """The step with its objective by a tight solve, whatever source gave the gradient (collective).
+
+    The objective of a black box is its value at the design as it is.
+    """
+    if parts.problem.objective.kind == "black_box":
+        return step
+    if step.gradient.kind == "exact" and parts.problem.solver.rtol <= TIGHT:
+        return step
+    exact = from_state(parts.physics, parts.physics.solve(step.rho, min(parts.problem.solver.rtol, TIGHT)))
+    evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)
+    restart = replace(
+        step.restart,
+        exact_solves=step.exact_solves + 1,
+        linear_iterations=step.linear_iterations + exact.linear_iterations,
+    )
+    constraints = evaluation.constraints
+    return replace(step, objective=evaluation.objective, constraints=constraints, gradient=exact, restart=restart)
+
+
+def _image(design: DesignMap, x: Array) -> Array:
+    """(n,) physical density of a design variable (collective)."""
+    return design.apply(x)[0]
+
+
+def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:
+    """Whether every value and derivative is a finite number, on all ranks (collective)."""
+    parts = (evaluation.objective, evaluation.d_objective, evaluation.constraints, evaluation.d_constraints)
+    return bool(comm.allreduce(all(bool(np.isfinite(np.sum(part))) for part in parts), MPI.LAND))

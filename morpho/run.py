@@ -1,0 +1,136 @@
+"""The verbs: iterate, solve, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+from morpho.decoupled import opened, shared
+from morpho.errors import NotFiniteError, OwnCodeError, SolverError, StorageError
+from morpho.gradients import registry
+from morpho.gradients.sharing import give_network
+from morpho.interfaces import Status
+from morpho.interrupt import Interrupt
+from morpho.loop import certify, design_loop
+from morpho.outcome import make_result
+from morpho.own_code import described, is_own
+from morpho.parallel import failing_alike
+from morpho.parts import Parts
+from morpho.problem.spec import Problem
+from morpho.record import Recorder, check_folder, check_idle
+from morpho.result import Result
+from morpho.step import Restart, Step
+
+
+def iterate(problem: Problem, comm: MPI.Comm | None = None) -> Iterator[Step]:
+    """Run the design loop, one `Step` at a time, without writing anything (collective).
+
+    Every rank has to take the same steps, but for solver ranks (`gradient.dni`), which take none. Leave early with
+    `break`.
+    """
+    with opened(problem, comm or MPI.COMM_WORLD) as parts:
+        if parts is not None:
+            with Interrupt(parts.comm) as interrupt:
+                yield from design_loop(parts, parts.start(), interrupt)
+
+
+def solve(
+    problem: Problem,
+    output: str | Path | None = None,
+    comm: MPI.Comm | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    network: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Result:
+    """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
+
+    A folder that holds the results of a run is refused, or they are removed with `overwrite`. With `network` the source
+    goes on with that of another problem, its `Result.network`. Solver ranks (`gradient.dni`) take no steps and own no
+    cells of the result.
+
+    Raises:
+        InputError: before any solve. Numerical failures do not raise: see `Result.status`.
+        OwnCodeError: a function or source of the user's failed on all ranks; result.json is written. If it fails on
+            some ranks only, all of them are aborted. What `on_step` raises is raised as it is.
+    """
+    start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
+    folder = None if output is None else check_folder(comm, Path(output), overwrite)
+
+    def work(parts: Parts, interrupt: Interrupt) -> Result:
+        if network is not None:
+            give_network(problem, parts.source, network)
+        with Recorder.create(parts, folder, start, overwrite, shown=output) as recorder:
+            return _run(parts, parts.start(), recorder, interrupt, on_step)
+
+    return _on_designers(problem, comm, work)
+
+
+def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
+    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective).
+
+    Raises:
+        InputError: there is no usable checkpoint, or it does not fit the problem; the folder is as it was.
+        OwnCodeError: see `solve`.
+    """
+    start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
+    target = check_idle(comm, Path(folder))
+
+    def work(parts: Parts, interrupt: Interrupt) -> Result:
+        recorder, restart = Recorder.reopen(parts, target, start, shown=folder)
+        with recorder:
+            return _run(parts, restart, recorder, interrupt)
+
+    return _on_designers(problem, comm, work)
+
+
+def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result]) -> Result:
+    """What work gives on the ranks that design; the others solve meanwhile, their result has no cells (collective)."""
+    result: Result | None = None
+    with opened(problem, comm) as parts:
+        if parts is not None:
+            with Interrupt(parts.comm) as interrupt:
+                result = work(parts, interrupt)
+    return shared(result, comm)
+
+
+def _run(
+    parts: Parts,
+    restart: Restart,
+    recorder: Recorder,
+    interrupt: Interrupt,
+    on_step: Callable[[Step], None] | None = None,
+) -> Result:
+    """The loop with everything written down, and every failure turned into a status (collective)."""
+    recorder.begin(restart)
+    last: Step | None = None
+    status, failure = Status.ITERATION_LIMIT, ""
+    defect: BaseException | None = None
+    calling_back = False
+    try:
+        with failing_alike(parts.comm):
+            for step in design_loop(parts, restart, interrupt):
+                last = step
+                recorder.add(step)
+                if on_step is not None:
+                    calling_back = True
+                    on_step(step)
+                    calling_back = False
+            assert last is not None and last.status is not None
+            status, last = last.status, certify(parts, last)
+    except (SolverError, StorageError) as error:
+        failure = str(error)
+        kinds = {NotFiniteError: Status.NOT_FINITE, StorageError: Status.STORAGE_FAILED}
+        status = kinds.get(type(error), Status.SOLVER_FAILED)
+    except BaseException as error:  # on all ranks
+        defect, failure, status = error, described(error), Status.CODE_FAILED
+    result = make_result(parts, last, status, failure, recorder)
+    recorder.end(result, last)
+    if defect is None:
+        return result
+    if calling_back or not (registry.is_own(parts.problem.gradient.source) or is_own(defect)):
+        raise defect
+    raise OwnCodeError(result.message) from defect

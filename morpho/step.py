@@ -1,0 +1,59 @@
+"""One design iteration as data, and what the next one starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from morpho.gradients.supervisor import Advice
+from morpho.interfaces import Array, Gradient, Status
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What the next iteration starts from; all that a checkpoint has to hold besides the displacements."""
+
+    iteration: int  #: iterations done
+    x: Array  #: (n,) design variable of the next one
+    state: Any  #: of the optimizer
+    objectives: tuple[float, ...] = ()  #: of the present continuation stage
+    exact_solves: int = 0
+    linear_iterations: int = 0
+    anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
+    anchor_is_feasible: bool = True  #: whether the design there keeps the constraints
+
+
+@dataclass(frozen=True)
+class Step:
+    """One design iteration: a design, what is known of it, and the update that follows from it."""
+
+    iteration: int
+    objective: float
+    gradient: Gradient  #: of the compliance, with respect to rho
+    x: Array  #: (n,) design variable, owned cells
+    rho: Array  #: (n,) physical density, owned cells
+    volume: float  #: fraction of the mesh
+    greyness: float
+    constraints: Array  #: (m,) normalised, feasible when <= 0
+    change: float  #: largest change of a design variable by the update
+    seconds: float
+    status: Status | None  #: why the run ends here, None if it goes on
+    advice: Advice  #: how the gradient came about
+    restart: Restart  #: where the next iteration starts
+
+    @property
+    def max_constraint(self) -> float:
+        """The worst constraint, feasible when <= 0."""
+        return float(np.max(self.constraints))
+
+    @property
+    def exact_solves(self) -> int:
+        """Exact gradients so far."""
+        return self.restart.exact_solves
+
+    @property
+    def linear_iterations(self) -> int:
+        """Linear solver iterations so far."""
+        return self.restart.linear_iterations

@@ -1,0 +1,3 @@
+"""The version of morpho."""
+
+VERSION = "0.1.0"
