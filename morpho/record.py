@@ -363,6 +363,11 @@ class Recorder:
             "sensitivity": self.parts.responses.sensitivity(step.gradient),
         }
         one, field = len(physics.cases) == 1, physics.law.field
+        if field == "displacement":
+            cells |= {
+                "von_mises" if one else f"von_mises_{name}": physics.von_mises(i)
+                for i, name in enumerate(physics.cases)
+            }
         points = {
             field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
         }

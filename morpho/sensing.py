@@ -13,7 +13,8 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.select import advice, cells_in
 from morpho.parallel import any_rank
-from morpho.problem.check import functionals
+from morpho.problem.check import regions
+from morpho.problem.regions import Region
 from morpho.problem.spec import Problem
 
 
@@ -29,17 +30,18 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
     def centers() -> Array:
         return np.concatenate(list(mesh.center_sets()))[:, : mesh.dim]
 
+    def within(region: Region) -> Array:
+        inside = np.zeros(mesh.n)
+        inside[cells_in(mesh, region)] = 1
+        if not any_rank(mesh.comm, bool(inside.any())):
+            place = next(place for place, given in regions(problem) if given == region)
+            said.append(f"{place}: no cell lies in {region}; {advice(mesh, region, cells=True)}")
+        return inside
+
     for spec in problem.functionals:
-        inside = np.ones(mesh.n)
-        if spec.region is not None:
-            inside[:] = 0
-            inside[cells_in(mesh, spec.region)] = 1
-            if not any_rank(mesh.comm, bool(inside.any())):
-                place = next(place for place, given in functionals(problem) if given.unlimited == spec)
-                cure = advice(mesh, spec.region, cells=True)
-                said.append(f"{place}.region: no cell lies in {spec.region}; {cure}")
-        case = problem.case_of(spec)
-        made.append(registry.create(spec, Setting(mesh.comm, mesh.dim, mesh.volumes, centers, inside, case, solid)))
+        inside = np.ones(mesh.n) if spec.region is None else within(spec.region)
+        where = (mesh.comm, mesh.dim, mesh.volumes, centers, inside)
+        made.append(registry.create(spec, Setting(*where, problem.case_of(spec), solid, within)))
     if said:
         raise InputError(said)
     return made

@@ -208,8 +208,9 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
     """The operator in float64 and float32, the dense row kernel, an assembled product, and the core's limits."""
     from dense_rows import add_dense_rows, copy_rate, fma_rate
 
+    from morpho.fem.elasticity import stiffness
     from morpho.fem.voxel import kernels_3d
-    from morpho.fem.voxel.element import mode_stiffness, stiffness
+    from morpho.fem.voxel.element import mode_stiffness
 
     nx, ny, nz = cells
     K = stiffness(np.ones(3), 0.3, "strain")
@@ -219,7 +220,7 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
     def measure(kind: type) -> Record:
         E = rng.random((nz, ny, nx)).astype(kind)
         u = rng.random((nz + 1, ny + 1, 3, nx + 1)).astype(kind)
-        y, m, dense = np.zeros_like(u), mode_stiffness(K).astype(kind), K.astype(kind)
+        y, m, dense = np.zeros_like(u), mode_stiffness(K, 3).astype(kind), K.astype(kind)
         rows, out = np.ascontiguousarray(u.transpose(2, 0, 1, 3)), np.zeros((3, nz + 1, ny + 1, nx + 1), kind)
         kernels_3d.add_stiffness(y, u, E, m)
         add_dense_rows(out, rows, E, dense)

@@ -38,11 +38,11 @@ class Blocks:
     """A box of blocks of one kind, on one process, with direct solves."""
 
     def __init__(self, physics: Any, block: int, poisson: float) -> None:
-        from morpho.fem.voxel import element
+        from morpho.fem.elasticity import stiffness
         from morpho.fem.voxel.multigrid import coarsen_mask
 
         mesh, self.physics, self.block = physics.mesh, physics, block
-        self.K0 = element.stiffness(mesh.spacing[:3], poisson, "strain")
+        self.K0 = stiffness(mesh.spacing[:3], poisson, "strain")
         held = physics.held_mask()
         for _ in range(block.bit_length() - 1):
             held = coarsen_mask(held, physics.planes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 
 from petsc4py import PETSc
 
@@ -18,7 +18,8 @@ from morpho.errors import SolverError
 from morpho.fem import dummy, forms
 from morpho.fem.adjoint import Adjoints, Sensitivities, evaluate
 from morpho.fem.blocks import CoarsePhysics
-from morpho.fem.ksp import LinearSolver, choose_preset
+from morpho.fem.centre import Centre
+from morpho.fem.ksp import LinearSolver, choose_preset, set_near_nullspace
 from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
 from morpho.fem.material import Material, make_material
@@ -26,7 +27,7 @@ from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_v
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.supports import boundary_conditions, held_component
-from morpho.functionals.functional import Functional
+from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.bodies import Bodies, Flags, Labels, find_bodies
@@ -202,7 +203,8 @@ class AssembledEquation:
         self._A = fem_petsc.create_matrix(self._a)
         self._A.setOption(PETSc.Mat.Option.SPD, True)
         self.b = PETSc.Vec().createMPI((self.owned, None), comm=self.comm)
-        self._set_near_nullspace()
+        x = self.V.tabulate_dof_coordinates()[: self.owned // self.components, : self.mesh.dim]
+        set_near_nullspace(self._A, x, self.components)
         return LinearSolver(
             self._A,
             prefix=f"{self._problem.physics}_",
@@ -211,19 +213,6 @@ class AssembledEquation:
             max_iterations=self._settings.max_iterations,
             extra=dict(self._settings.petsc_options),
         )
-
-    def _set_near_nullspace(self) -> None:
-        """Give multigrid the motions of a free body, or constants (collective)."""
-        if self.components == 1:
-            free = PETSc.NullSpace().create(constant=True, comm=self.comm)
-        else:
-            x = self.V.tabulate_dof_coordinates()[: self.owned // self.mesh.dim, : self.mesh.dim]
-            flat = np.ascontiguousarray(x).ravel()
-            coordinates = PETSc.Vec().createWithArray(flat, bsize=self.mesh.dim, comm=self.comm)
-            free = PETSc.NullSpace().createRigidBody(coordinates)
-            coordinates.destroy()
-        self._A.setNearNullSpace(free)
-        free.destroy()
 
     def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
@@ -471,6 +460,16 @@ class AssembledEquation:
         vertex = [layout.entity_dofs(0, v)[0] for v in range(corners.shape[1])]
         at_points[corners] = nodal[self.V.dofmap.list[:, vertex]]
         return at_points
+
+    @cached_property
+    def centre(self) -> Centre:
+        """Fields at the centres of the cells (first use is collective)."""
+        return Centre(self.mesh, self.V, self.law)
+
+    def von_mises(self, i: int) -> Array:
+        """(n,) von Mises stress of the solid at the centre of each cell, for load case i (first use is collective)."""
+        stress = self.material.E * self.centre.gradient(self.u[i].x.array) @ self.law.matrix().T
+        return np.asarray(np.sqrt(np.einsum("nk,kl,nl->n", stress, VON_MISES, stress)))
 
     def close(self) -> None:
         """Free the PETSc objects (collective)."""

@@ -7,7 +7,6 @@ from dolfinx import fem
 
 from morpho.fem import dummy
 from morpho.fem.assembled import AssembledEquation
-from morpho.fem.centre import Centre
 from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 
@@ -17,7 +16,7 @@ class AssembledAdjoints:
 
     def __init__(self, equation: AssembledEquation, functionals: list[Functional]) -> None:
         self.equation, self.functionals, self.comm = equation, functionals, equation.comm
-        self._centre = Centre(equation.mesh, equation.V, equation.law)
+        self._centre = equation.centre
         places = [(k, i) for k, functional in enumerate(functionals) for i in functional.cases]
         self.states = {place: fem.Function(equation.V) for place in places}
 

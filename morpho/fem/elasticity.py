@@ -32,10 +32,14 @@ class Elasticity:
         return (*(((a, a),) for a in range(self.dim)), *(((a, b), (b, a)) for a, b in shears))
 
     def matrix(self) -> Array:
+        """All six stresses, xx, yy, zz, yz, xz, xy, also in the plane."""
         lam, mu = lame(1.0, self.nu, self.dim, self.plane)
-        count = len(self.strains)
-        C = np.diag([2 * mu] * self.dim + [mu] * (count - self.dim))
-        C[: self.dim, : self.dim] += lam
+        shears = [5] if self.dim == 2 else [3, 4, 5]
+        C = np.zeros((6, self.dim + len(shears)))
+        through = 3 if self.dim == 3 or self.plane == "strain" else 2
+        C[:through, : self.dim] = lam
+        C[range(self.dim), range(self.dim)] += 2 * mu
+        C[shears, range(self.dim, C.shape[1])] = mu
         return C
 
     def element(self, spacing: Array) -> Array:

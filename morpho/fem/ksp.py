@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 from petsc4py import PETSc
 
+import numpy as np
+
 from morpho.errors import InputError, SolverError
+from morpho.interfaces import Array
 
 Options = dict[str, str | int | float | bool | None]
 
@@ -60,6 +63,23 @@ def choose_preset(preset: str, n_dofs: int, dim: int) -> str:
     if preset != "auto":
         return preset
     return "direct" if n_dofs <= DIRECT_LIMIT[dim] else "multigrid"
+
+
+def set_near_nullspace(A: PETSc.Mat, x: Array, components: int) -> None:
+    """Tell multigrid how a free body moves: rigidly, or by a constant (collective).
+
+    Args:
+        x: (nodes, dim) owned nodes.
+        components: of the state at a node.
+    """
+    if components == 1:
+        free = PETSc.NullSpace().create(constant=True, comm=A.comm)
+    else:
+        coordinates = PETSc.Vec().createWithArray(np.ascontiguousarray(x).ravel(), bsize=components, comm=A.comm)
+        free = PETSc.NullSpace().createRigidBody(coordinates)
+        coordinates.destroy()
+    A.setNearNullSpace(free)
+    free.destroy()
 
 
 class LinearSolver:

@@ -27,7 +27,7 @@ class Law(Protocol):
         """The entries of the strain, or of the gradient, each as a sum of derivatives (component, axis)."""
 
     def matrix(self) -> Array:
-        """(m, m) stress from these at coefficient 1, or heat flow against the gradient."""
+        """(6, m) stress from these at coefficient 1, or (m, m) heat flow against the gradient."""
 
     def element(self, spacing: Array) -> Array:
         """Matrix of a brick with these edges (dim,) at coefficient 1, x fastest, components of a node together."""

@@ -14,6 +14,7 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.interfaces import Array
+from morpho.problem.regions import Region
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Setting:
     centers: Callable[[], Array]  #: (n, dim) of the cells
     inside: Array  #: (n,) 1 in the region of the functional, else 0
     case: int  #: number of its load case
-    solid: Array  #: (m, m) stress of the solid from its strain, or heat flow against the gradient
+    solid: Array  #: (6, m) stress xx, yy, zz, yz, xz, xy of the solid from the strain; (m, m) heat flow, see `States`
+    within: Callable[[Region], Array]  #: (n,) 1 in another region, else 0 (collective)
 
 
 class States(Protocol):
@@ -77,3 +79,8 @@ def power_mean(comm: MPI.Comm, values: Array, weights: Array, p: float) -> tuple
     mean = float(comm.allreduce(float(weights @ share**p))) / total
     value = top * mean ** (1 / p)
     return value, mean ** (1 / p - 1) / total * weights * share ** (p - 1)
+
+
+#: von Mises stress squared is s . VON_MISES s, s as in `Setting.solid`
+VON_MISES = np.diag([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
+VON_MISES[:3, :3] -= 0.5 * (1 - np.eye(3))

@@ -40,9 +40,13 @@ def regions(problem: Problem) -> Iterator[tuple[str, Region]]:
     for i, convection in enumerate(problem.convection):
         yield f"convection[{i}].region", convection.region
     for i, constraint in enumerate(problem.constraints):
-        if not isinstance(constraint, ComplianceConstraint) and constraint.region is not None:
+        if isinstance(constraint, FunctionalSpec):
+            yield from ((f"constraints[{i}].{key}", region) for key, region in constraint.regions)
+        elif not isinstance(constraint, ComplianceConstraint) and constraint.region is not None:
             yield f"constraints[{i}].region", constraint.region
-    if problem.objective.region is not None:
+    if isinstance(problem.objective, FunctionalSpec):
+        yield from ((f"objective.{key}", region) for key, region in problem.objective.regions)
+    elif problem.objective.region is not None:
         yield "objective.region", problem.objective.region
     for kind in ("solid", "void"):
         for i, region in enumerate(getattr(problem.design.passive, kind)):

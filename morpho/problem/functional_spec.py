@@ -49,6 +49,11 @@ class FunctionalSpec(Spec):
         return self.kind
 
     @property
+    def regions(self) -> list[tuple[str, Region]]:
+        """Its regions, each with its key."""
+        return [] if self.region is None else [("region", self.region)]
+
+    @property
     def unlimited(self) -> FunctionalSpec:
         """The same without limits, to tell functionals apart."""
         return self.model_copy(update={"max": None, "min": None})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from morpho.fem.elasticity import stiffness
+from morpho.fem.heat import conductance
 from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
-from morpho.fem.voxel.element import stiffness
+from morpho.fem.voxel.coarse import ENERGY
 from morpho.fem.voxel.kernels_3d import STRETCH
 from morpho.fem.voxel.multigrid import Element, node_shape
 from morpho.fem.voxel.vectors import add_prolonged, sum_in_blocks
@@ -26,8 +28,9 @@ CELLS = [
 ]
 
 
-def element(dim):
-    return Element.of(stiffness(np.array(SPACING[dim]), 0.3, "stress"))
+def element(dim, heat=False):
+    spacing = np.array(SPACING[dim])
+    return Element.of(conductance(spacing) if heat else stiffness(spacing, 0.3, "stress"), dim)
 
 
 def cell_array(cells):
@@ -35,10 +38,10 @@ def cell_array(cells):
     return *(cells[2:] or (1,)), cells[1], cells[0]
 
 
-def nodal(cells, dim):
+def nodal(cells, components):
     """Shape (z, y, component, x)."""
     nz, ny, nx = node_shape(cells)
-    return nz, ny, dim, nx
+    return nz, ny, components, nx
 
 
 def nested_grids(cells, block):
@@ -49,7 +52,7 @@ def nested_grids(cells, block):
 def in_the_displacement_of_the_blocks(e, u, cells, block):
     """Fine strain energies of a displacement of the blocks, by way of the fine displacement."""
     for finer in nested_grids(cells, block)[1:]:
-        fine = np.zeros(nodal(finer, e.dim))
+        fine = np.zeros(nodal(finer, e.components))
         add_prolonged(fine, u)
         u = fine
     energy = np.empty(cell_array(cells))
@@ -57,14 +60,15 @@ def in_the_displacement_of_the_blocks(e, u, cells, block):
     return energy
 
 
+@pytest.mark.parametrize("heat", [False, True])
 @pytest.mark.parametrize("block", [2, 4, 8])
 @pytest.mark.parametrize("cells", CELLS)
-def test_energy_is_that_of_the_interpolated_displacement(cells, block):
-    e, rng = element(len(cells)), np.random.default_rng(0)
-    u = rng.random(nodal(nested_grids(cells, block)[0], e.dim))
+def test_energy_is_that_of_the_interpolated_displacement(cells, block, heat):
+    e, rng = element(len(cells), heat), np.random.default_rng(0)
+    u = rng.random(nodal(nested_grids(cells, block)[0], e.components))
     expected = in_the_displacement_of_the_blocks(e, u, cells, block)
     energy = np.full(cell_array(cells), np.nan, np.float32)
-    (block_energy_2d if e.dim == 2 else block_energy_3d)(energy, u, e.modes.astype(np.float32), block)
+    ENERGY[e.dim, e.components](energy, u, e.modes.astype(np.float32), block)
     np.testing.assert_allclose(energy, expected, rtol=1e-5, atol=1e-6 * expected.max())
 
 

@@ -12,8 +12,10 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg
 
+from morpho.fem.elasticity import stiffness
+from morpho.fem.heat import conductance
 from morpho.fem.voxel import multigrid, vectors
-from morpho.fem.voxel.element import COUPLINGS, mode_stiffness, node_offsets, spectral_bounds, stiffness
+from morpho.fem.voxel.element import COUPLINGS, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Element, build, coarsen_mask
 from morpho.mesh.partition import split
@@ -21,21 +23,21 @@ from morpho.mesh.partition import split
 SPACINGS = {"square": [1.0, 1.0], "rectangle": [1.0, 0.6], "cube": [1.0, 1.0, 1.0], "brick": [1.0, 1.5, 0.7]}
 
 
-def element(name, nu=0.3):
-    return Element.of(stiffness(np.array(SPACINGS[name]), nu, "stress"))
+def element(name, nu=0.3, heat=False):
+    spacing = np.array(SPACINGS[name])
+    return Element.of(conductance(spacing) if heat else stiffness(spacing, nu, "stress"), len(spacing))
 
 
-def nodal(cells, dim):
+def nodal(cells, components):
     """Shape (z, y, component, x) of a nodal array."""
     nz, ny, nx = multigrid.node_shape(cells)
-    return nz, ny, dim, nx
+    return nz, ny, components, nx
 
 
-def matrix(K, E):
+def matrix(K, E, dim=3):
     """The assembled matrix on flat nodal arrays (z, y, component, x)."""
-    dim = {8: 2, 24: 3}[len(K)]
     nz, ny, nx = E.shape
-    shape = nodal((nx, ny, nz)[:dim], dim)
+    shape = nodal((nx, ny, nz)[:dim], len(K) // 2**dim)
     number = np.arange(np.prod(shape)).reshape(shape)
     corners = [number[z : z + nz, y : y + ny, :, x : x + nx] for z, y, x in node_offsets(dim)]
     dofs = np.stack(corners).transpose(1, 2, 4, 0, 3).reshape(-1, len(K))
@@ -56,22 +58,26 @@ def test_rigid_motions_are_free_and_stretching_is_exact(name):
     assert stretch.ravel() @ K @ stretch.ravel() == pytest.approx(modulus * np.prod(spacing))
 
 
-@pytest.mark.parametrize(("name", "count"), [("rectangle", 8), ("brick", 33)])
-def test_nothing_is_lost_in_the_basis_of_modes(name, count):
-    dim = len(SPACINGS[name])
-    assert len(mode_stiffness(stiffness(np.array(SPACINGS[name]), 0.3, "stress"))) == count == len(COUPLINGS[dim])
+@pytest.mark.parametrize(
+    ("name", "heat", "count"),
+    [("rectangle", False, 8), ("brick", False, 33), ("rectangle", True, 3), ("brick", True, 7)],
+)
+def test_nothing_is_lost_in_the_basis_of_modes(name, heat, count):
+    e = element(name, heat=heat)
+    assert len(e.modes) == count == len(COUPLINGS[e.dim, e.components])
 
 
+@pytest.mark.parametrize("heat", [False, True])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("cells", [(5, 3), (131, 2), (1, 1), (5, 3, 4), (140, 2, 3), (1, 1, 1)])
-def test_kernels(cells, kind):
+def test_kernels(cells, kind, heat):
     """Operator and energy against an assembled matrix, with rows shorter and longer than a stretch."""
     dim = len(cells)
-    e = element("rectangle" if dim == 2 else "brick")
+    e = element("rectangle" if dim == 2 else "brick", heat=heat)
     rng = np.random.default_rng(0)
     E = rng.random((*(cells[2:] or (1,)), cells[1], cells[0])).astype(kind)
-    u, y = (rng.random(nodal(cells, dim)).astype(kind) for _ in range(2))
-    A = matrix(e.K, E.astype(float))
+    u, y = (rng.random(nodal(cells, e.components)).astype(kind) for _ in range(2))
+    A = matrix(e.K, E.astype(float), dim)
     expected = y + (A @ u.ravel()).reshape(y.shape)
     e.kernels.add_stiffness(y, u, E, e.modes.astype(kind))
     tolerance = 100 * np.finfo(kind).eps
@@ -147,19 +153,23 @@ def test_bound_of_the_smoother_holds_for_every_field(name, nu):
 
 
 def test_plain_diagonal_has_no_such_bound():
-    largest, inside = spectral_bounds(stiffness(np.ones(3), 0.3, "stress"))
+    largest, inside = spectral_bounds(stiffness(np.ones(3), 0.3, "stress"), 3)
     assert largest > 1.8 * inside
 
 
+@pytest.mark.parametrize("held_by", ["supports", "springs of heat"])
 @pytest.mark.parametrize("cells", [(32, 16, 16), (21, 13, 9), (60, 20), (7, 5, 3)])
-def test_the_cycle_is_symmetric_and_positive(cells):
-    dim = len(cells)
-    e = element("square" if dim == 2 else "cube")
+def test_the_cycle_is_symmetric_and_positive(cells, held_by):
+    e = element("square" if len(cells) == 2 else "cube", heat=held_by != "supports")
     rng = np.random.default_rng(1)
-    mask = np.zeros(nodal(cells, dim), dtype=bool)
-    mask[..., 0] = True
-    mask[0, 3, 0, 5] = mask[-1, -1, 1, -2] = True
-    grid = build(e, SharedPlanes(MPI.COMM_SELF, split(cells, 1)), mask, 0, cells)
+    mask, springs = np.zeros(nodal(cells, e.components), dtype=bool), None
+    if held_by == "supports":
+        mask[..., 0] = True
+        mask[0, 3, 0, 5] = mask[-1, -1, 1, -2] = True
+    else:
+        springs = np.zeros(mask.shape)
+        springs[..., -1] = rng.random(springs[..., -1].shape)
+    grid = build(e, SharedPlanes(MPI.COMM_SELF, split(cells, 1)), mask, 0, cells, springs)
     grid.E[:] = 10 ** (-4 * rng.random(grid.E.shape))
     grid.refresh()
     vectors_in, vectors_out = [], []

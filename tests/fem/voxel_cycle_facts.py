@@ -10,8 +10,8 @@ from mpi4py import MPI
 import numpy as np
 from helpers import main
 
+from morpho.fem.elasticity import stiffness
 from morpho.fem.voxel import multigrid
-from morpho.fem.voxel.element import stiffness
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.interfaces import Array
 from morpho.mesh.partition import Partition, split
@@ -22,7 +22,7 @@ multigrid.SMALL = multigrid.COARSEST  # so that several grids are cut
 def cycle(cells: tuple[int, ...], partition: Partition, comm: MPI.Comm) -> Array:
     """What a cycle makes of random forces on random moduli, on the whole box (collective)."""
     dim = len(cells)
-    element = multigrid.Element.of(stiffness(np.ones(dim), 0.3, "stress"))
+    element = multigrid.Element.of(stiffness(np.ones(dim), 0.3, "stress"), dim)
     nz, ny, nx = multigrid.node_shape(cells)
     held = np.zeros((nz, ny, dim, nx), dtype=bool)
     held[..., 0] = True

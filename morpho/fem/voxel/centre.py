@@ -51,3 +51,19 @@ class Centre:
         ends = (slice(None, -1), slice(1, None))
         layers = ends if self.layers == 2 else (slice(None),)
         return [(z, y, x) for z in layers for y in ends for x in ends]
+
+
+def centre_strains(spacing: Array, law: Law) -> Array:
+    """(m, nodes * components) strain or gradient at the centre of a cell from its nodes, in the order of `brick`.
+
+    Args:
+        spacing: (dim,) edges.
+    """
+    dim, c = len(spacing), law.components
+    offsets = np.array([[number >> axis & 1 for axis in range(dim)] for number in range(2**dim)])
+    slopes = (2 * offsets - 1) / (2 ** (dim - 1) * spacing)  #: (nodes, dim)
+    B = np.zeros((len(law.strains), 2**dim, c))
+    for row, terms in zip(B, law.strains, strict=True):
+        for component, axis in terms:
+            row[:, component] += slopes[:, axis]
+    return B.reshape(len(B), -1)

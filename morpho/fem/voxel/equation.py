@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -21,14 +22,16 @@ from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rig
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.voxel.bodies import find_bodies
+from morpho.fem.voxel.centre import centre_strains
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.element import mode_stiffness
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import Element, Mask, build
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
-from morpho.functionals.functional import Functional
+from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh
@@ -384,6 +387,19 @@ class VoxelEquation:
         """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
         return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.components)
+
+    def von_mises(self, i: int) -> Array:
+        """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
+        self.prepare()
+        squares = np.empty(self.mesh.shape)
+        self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
+        return np.asarray(self.material.E * np.sqrt(np.maximum(squares.reshape(-1), 0.0)))
+
+    @cached_property
+    def _von_mises(self) -> Array:
+        """Modes of the square of the von Mises stress, for the kernels of the energy."""
+        stress = self.law.matrix() @ centre_strains(self.mesh.spacing[: self.mesh.dim], self.law)
+        return mode_stiffness(stress.T @ VON_MISES @ stress, self.mesh.dim)
 
     def close(self) -> None:
         """Nothing to free; the counterpart of the assembled engine's (local)."""
