@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from morpho.design.build import Design
+from morpho.design.realisations import least_length
 from morpho.interfaces import Array
 from morpho.memory import available, expected, gigabytes
 from morpho.mesh import Mesh
@@ -57,7 +58,8 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
         lines.append(f"supports[{i}]: {count} nodes, {_held(support)}")
     for applied in physics.applied:
-        lines.append(f"{applied.place}: on {applied.target}, resultant {_vector(applied.total)}")
+        acts = f"heat {applied.total[0]:.6g}" if len(applied.total) == 1 else f"resultant {_vector(applied.total)}"
+        lines.append(f"{applied.place}: on {applied.target}, {acts}")
     lines += [f"{t.place}: on {t.target}" for t in physics.touched]
     for i, case in enumerate(problem.loads):
         acting = [a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")]
@@ -147,6 +149,8 @@ def _objective(problem: Problem) -> str:
         return f"least {_probed(problem.objective.probe)}"
     many = len(problem.loads) > 1
     thermal = "thermal " if problem.physics == "heat" else ""
+    if problem.objective.over == "worst":
+        return f"least {thermal}compliance of the worst of {len(problem.loads)} load cases"
     return f"least {thermal}compliance" + (f", weighted sum of {len(problem.loads)} load cases" if many else "")
 
 
@@ -189,7 +193,15 @@ def _projection(problem: Problem) -> str:
     projection = problem.design.projection
     if projection is None:
         return "projection: none"
-    return f"projection: eta {projection.eta:g}, beta {_schedule(projection.beta)}"
+    said = f"projection: eta {projection.eta:g}, beta {_schedule(projection.beta)}"
+    robust, radius = problem.design.robust, problem.design.filter.radius
+    if robust is None or radius is None:
+        return said
+    length = least_length(robust.eta) * radius
+    return (
+        f"{said}; robust, thinner at {1 - robust.eta:g} and thicker at {robust.eta:g}: members and holes at least "
+        f"about {length:.3g} wide (Qian & Sigmund 2013)"
+    )
 
 
 def _schedule(schedule: float | Continuation) -> str:

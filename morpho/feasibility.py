@@ -25,16 +25,22 @@ class Response:
         return asdict(self)
 
 
+def names(bounds: Sequence[Bound]) -> list[str]:
+    """A name for each constraint; its place is added where two are about the same (local)."""
+    given = [bound.response.name for bound in bounds]
+    counts = Counter(given)
+    return [
+        name if counts[name] == 1 else f"{name} ({bound.place}{'.min' if bound.sign < 0 else ''})"
+        for bound, name in zip(bounds, given, strict=True)
+    ]
+
+
 def responses(bounds: Sequence[Bound], values: Sequence[float]) -> dict[str, Response]:
     """Every constraint by its name, from its normalised value (local)."""
-    names = [bound.response.name for bound in bounds]
-    counts = Counter(names)
-    found = {}
-    for bound, name, g in zip(bounds, names, values, strict=True):
-        key = name if counts[name] == 1 else f"{name} ({bound.place}{'.min' if bound.sign < 0 else ''})"
-        value = bound.response_value(g)
-        found[key] = Response(float(value), float(bound.limit), bool(g <= FEASIBLE), bound.sign < 0)
-    return found
+    return {
+        name: Response(float(bound.response_value(g)), float(bound.limit), bool(g <= FEASIBLE), bound.sign < 0)
+        for bound, name, g in zip(bounds, names(bounds), values, strict=True)
+    }
 
 
 def missed(found: dict[str, Response]) -> list[str]:

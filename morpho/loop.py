@@ -32,11 +32,11 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         stage_is_new = parts.enter_iteration(iteration)
         design = parts.design.at(iteration)
         x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
-        rho, pullback = design.apply(x)
+        drawn = parts.design.realise(iteration, x)
         is_last = iteration == rule.max_iterations
         advice = parts.supervisor.advise(
             iteration,
-            rho,
+            drawn.solved,
             parts.problem.move_limit(iteration),
             stage_is_new,
             stage_ends=not is_last and parts.parameters(iteration) != parts.parameters(iteration + 1),
@@ -46,13 +46,22 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         if advice.rollback:
             assert restart.anchor is not None
             x, state = restart.anchor
-            rho, pullback = design.apply(x)
+            drawn = parts.design.realise(iteration, x)
         elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
             restart = replace(restart, anchor=(x, state))
         gradient = advice.gradient
         smooth = partial(parts.design.smooth, x)
         image = None if parts.problem.design.projection is None else partial(_image, design)
-        evaluation = parts.responses.evaluate(rho, gradient, pullback, smooth, parts.design.is_linear, image)
+        evaluation = parts.responses.evaluate(
+            drawn.rho,
+            gradient,
+            drawn.pullback,
+            smooth,
+            parts.design.is_linear,
+            image,
+            drawn.solved_pullback,
+            drawn.grown,
+        )
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
@@ -78,13 +87,15 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             status = Status.CONVERGED if parts.supervisor.confirms(gradient) else None
         elif iteration >= rule.max_iterations:
             status = Status.ITERATION_LIMIT
-        volume, greyness = parts.responses.volume_and_greyness(rho)
+        volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
         yield Step(
             iteration=iteration,
             objective=evaluation.objective,
             gradient=gradient,
             x=x,
-            rho=rho,
+            rho=drawn.rho,
+            solved=drawn.solved,
+            grown=None if drawn.grown is None else drawn.grown[0],
             volume=volume,
             greyness=greyness,
             constraints=evaluation.constraints,
@@ -107,7 +118,7 @@ def certify(parts: Parts, step: Step) -> Step:
         return step
     if step.gradient.kind == "exact" and parts.problem.solver.rtol <= TIGHT:
         return step
-    exact = from_state(parts.physics, parts.physics.solve(step.rho, min(parts.problem.solver.rtol, TIGHT)))
+    exact = from_state(parts.physics, parts.physics.solve(step.solved, min(parts.problem.solver.rtol, TIGHT)))
     evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)
     restart = replace(
         step.restart,

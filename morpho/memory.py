@@ -58,7 +58,8 @@ def complaints(problem: Problem, comm: MPI.Comm) -> list[str]:
     n_cells = math.prod(n * times for n in box.cells) * _SPLIT.get(box.cell or "", 1)
     nodes = math.prod(n * times * problem.solver.degree + 1 for n in box.cells)
     size = math.prod(length / n / times for length, n in zip(box.size, box.cells, strict=True)) ** (1 / dim)
-    bytes_needed = expected(problem, n_cells, nodes * dim, size, dim, comm.size)
+    components = 1 if problem.physics == "heat" else dim
+    bytes_needed = expected(problem, n_cells, nodes * components, size, dim, comm.size)
     there = available(comm)
     if bytes_needed > there:
         return [

@@ -33,8 +33,6 @@ from morpho.sensing import make_functionals
 from morpho.step import Restart
 
 LIMITED_LAST = 10  #: exact gradients at the end where displacements have a limit: an estimated one is soon beyond it
-ANY_FUNCTIONAL = {"exact", "inexact"}  #: sources
-COMPLIANCE_ONLY = {"dni", "bp_lambda", "guided_es", "koopman"}  #: sources
 
 
 class Parts:
@@ -150,7 +148,7 @@ class Parts:
 def complaints(problem: Problem) -> list[str]:
     """What is wrong with a problem whatever the mesh (local)."""
     said = check_consistency(problem) + engine.complaints(problem) + registry.complaints(problem.gradient.source)
-    return said or _block_complaints(problem) + _moving_complaints(problem) + _displacement_complaints(problem)
+    return said or _block_complaints(problem) + _moving_complaints(problem) + _response_complaints(problem)
 
 
 def _block_complaints(problem: Problem) -> list[str]:
@@ -176,13 +174,14 @@ def _block_complaints(problem: Problem) -> list[str]:
     return said
 
 
-def _displacement_complaints(problem: Problem) -> list[str]:
+def _response_complaints(problem: Problem) -> list[str]:
     """Why a source does not serve where more than compliances is sought or limited (local)."""
     name = problem.gradient.source
-    if problem.functionals and name not in ANY_FUNCTIONAL and name in registry.BUILT_IN:
+    carries = registry.carries(name)
+    if problem.functionals and carries != "any":
         kinds = " and ".join(sorted({f.label for f in problem.functionals}))
         return [f"gradient.source: {name} cannot carry {kinds}, which is not linear in the state; use exact or inexact"]
-    if not problem.probes or name not in COMPLIANCE_ONLY:
+    if not problem.probes or carries != "compliance":
         return []
     more = "for a displacement or temperature use secant, onsg, inexact or exact"
     return [f"gradient.source: {name} learns compliances only; {more}"]

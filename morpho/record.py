@@ -18,7 +18,7 @@ import numpy as np
 from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
-from morpho.feasibility import missed
+from morpho.feasibility import missed, names, responses
 from morpho.interfaces import Status
 from morpho.mesh import VoxelMesh
 from morpho.parallel import on_root, raise_together
@@ -243,7 +243,8 @@ class Recorder:
         """Start the files of the run, or go on with those of the first iterations (collective)."""
         self._saved = done
         self._on_root(lambda _: self._open_texts(folder, resumed=done is not None))
-        self._history = History(folder / "history.csv", self.parts.comm, append_from=done)
+        columns = names(self.parts.responses.bounds)
+        self._history = History(folder / "history.csv", self.parts.comm, append_from=done, responses=columns)
         self._vtk = VtkSeries(folder, make_grid(self.parts), append_from=done)
 
     def _open_texts(self, folder: Path, resumed: bool) -> None:
@@ -291,6 +292,7 @@ class Recorder:
                 log.warning(line)
         if self.folder is None:
             return
+        limited = responses(self.parts.responses.bounds, [float(g) for g in step.constraints])
         self._history.add(
             HistoryRow(
                 iteration=step.iteration,
@@ -311,6 +313,7 @@ class Recorder:
                 gap=step.advice.gap,
                 coarse_iterations=step.gradient.coarse_iterations,
                 rollback=int(step.advice.rollback),
+                responses={name: found.value for name, found in limited.items()},
                 **parameters,
             )
         )
@@ -362,6 +365,8 @@ class Recorder:
             "physical_density": step.rho,
             "sensitivity": self.parts.responses.sensitivity(step.gradient),
         }
+        if step.grown is not None:
+            cells |= {"eroded_density": step.solved, "dilated_density": step.grown}
         one, field = len(physics.cases) == 1, physics.law.field
         if field == "displacement":
             cells |= {

@@ -34,6 +34,8 @@ class Step:
     gradient: Gradient  #: of the compliance, with respect to rho
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells
+    solved: Array  #: (n,) what the state equation sees: rho, or the thinner one of a robust design
+    grown: Array | None  #: (n,) the thicker one of a robust design
     volume: float  #: fraction of the mesh
     greyness: float
     constraints: Array  #: (m,) normalised, feasible when <= 0

@@ -12,10 +12,11 @@ from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
 from morpho.design.helmholtz import HelmholtzFilter, length_parameter
 from morpho.design.passive import PassiveCells
 from morpho.design.projection import HeavisideProjection
+from morpho.design.realisations import Realised
 from morpho.design.voxel_cone import VoxelNeighbourhood
 from morpho.fem.helmholtz import HelmholtzPde
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
-from morpho.interfaces import Array, DesignMap
+from morpho.interfaces import Array, DesignMap, Pullback
 from morpho.machine import physical_memory
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
@@ -77,6 +78,22 @@ class Design:
         """The map in force at a design iteration (local)."""
         projection = self._projection(iteration)
         return Chain([self.passive, *self._filter, *([projection] if projection else []), self.passive])
+
+    def realise(self, iteration: int, x: Array) -> Realised:
+        """The physical densities of a design variable (n,) at a design iteration (collective)."""
+        robust = self.problem.design.robust
+        if robust is None:
+            rho, pullback = self.at(iteration).apply(x)
+            return Realised(rho, pullback, rho, pullback)
+        assert self.problem.design.projection is not None
+        beta = value_at(self.problem.design.projection.beta, iteration)
+        filtered, unfilter = Chain([self.passive, *self._filter]).apply(x)
+
+        def at(eta: float) -> tuple[Array, Pullback]:
+            rho, pullback = Chain([HeavisideProjection(beta, eta), self.passive]).apply(filtered)
+            return rho, lambda d: unfilter(pullback(d))
+
+        return Realised(*at(0.5), *at(1 - robust.eta), at(robust.eta))
 
     def _projection(self, iteration: int) -> HeavisideProjection | None:
         spec = self.problem.design.projection

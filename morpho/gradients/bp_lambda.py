@@ -60,6 +60,7 @@ class BpLambda(Secant):
         learns="the weights, at the end of the sequence; then the scale and the anchor",
         blocks=True,
         rival=True,
+        carries="compliance",
     )
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from morpho.gradients.architectures import Layers
 
@@ -22,4 +23,5 @@ class Card:
     warm_up: int = 3  #: corrections at the start, if the problem does not say
     loose: bool = True  #: whether corrections may be solved loosely
     rival: bool = False  #: whether the secant stands in while the source loses to it
+    carries: Literal["compliance", "linear", "any"] = "linear"  #: responses: linear ones are displacements and the like
     networks: Mapping[str, Layers] = field(default_factory=dict)  #: by architecture, the default one first

@@ -59,6 +59,7 @@ class Dni(Secant):
         blocks=True,
         corrected=False,
         networks={"mlp": layers("mlp", len(NAMES), DniSpec().hidden)},
+        carries="compliance",
     )
 
     @classmethod

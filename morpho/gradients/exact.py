@@ -21,6 +21,7 @@ class Exact:
         inputs=("density", "last displacement"),
         steps=("multigrid conjugate gradients to solver.rtol", "strain energies"),
         learns="nothing",
+        carries="any",
     )
     physics: Physics
 

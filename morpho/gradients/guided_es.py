@@ -47,6 +47,7 @@ class GuidedEs:
         blocks=True,
         corrected=False,
         loose=False,
+        carries="compliance",
     )
 
     @classmethod

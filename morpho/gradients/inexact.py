@@ -24,6 +24,7 @@ class Inexact:
         corrected=False,
         warm_up=10,
         loose=False,
+        carries="any",
     )
     physics: Physics
     iterations: int = 1

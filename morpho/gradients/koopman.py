@@ -46,6 +46,7 @@ class Koopman:
         learns="nothing",
         corrected=False,
         loose=False,
+        carries="compliance",
     )
     supervised = False  #: every gradient is exact already
 

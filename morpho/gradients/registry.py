@@ -61,6 +61,11 @@ def uses_blocks(name: str) -> bool:
     return name in BUILT_IN and name not in _factories and source_class(name).card.blocks
 
 
+def carries(name: str) -> str:
+    """Responses that a source can carry, see `Card`; a user's own source says for itself (local)."""
+    return str(source_class(name).card.carries) if name in BUILT_IN and name not in _factories else "any"
+
+
 def complaints(name: str) -> list[str]:
     """Why there is no source of this name; empty if there is one (local)."""
     return source_complaints(name, names())

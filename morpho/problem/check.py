@@ -14,6 +14,7 @@ from morpho.problem.spec import (
     BoxMesh,
     ComplianceConstraint,
     DisplacementConstraint,
+    Objective,
     Probe,
     Problem,
     TemperatureConstraint,
@@ -213,6 +214,13 @@ def check_consistency(problem: Problem) -> list[str]:
         said.append(
             "constraints: the least volume is none at all; add one of kind compliance, displacement or temperature"
         )
+    if isinstance(problem.objective, Objective) and problem.objective.over == "worst":
+        if len(problem.loads) == 1:
+            said.append("objective.over: there is one load case, which is the worst; leave it out")
+        if problem.warmed:
+            said.append("objective.over: worst takes temperatures of zero only; shift them, or leave it out")
+        if problem.optimizer.kind == "oc":
+            said.append("optimizer.kind: oc does not settle between load cases; use mma for the worst of them")
     if problem.objective.kind == "black_box":
         if problem.gradient.source != "guided_es":
             said.append(
@@ -228,10 +236,29 @@ def check_consistency(problem: Problem) -> list[str]:
         )
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
+    said += _robust(problem)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
     if problem.mesh.box is not None:
         said += _check_box(problem, problem.mesh.box) + check_dimension(problem, len(problem.mesh.box.size))
+    return said
+
+
+def _robust(problem: Problem) -> list[str]:
+    """Complaints about a robust design where it is not known which realisation is the worst (local)."""
+    if problem.design.robust is None:
+        return []
+    said, projection = [], problem.design.projection
+    if projection is None or projection.eta != 0.5 or problem.design.filter.radius is None:
+        said.append("design.robust: needs a filter and design.projection with eta 0.5")
+    plain = problem.objective.kind == "compliance" and {c.kind for c in problem.constraints} == {"volume"}
+    if not plain or problem.weighs or problem.warmed or any(support.moves for support in problem.supports):
+        said.append(
+            "design.robust: the thinner design is the worst one for a compliance under fixed loads and volume "
+            "constraints only; leave it out"
+        )
+    if problem.gradient.source in ("dni", "bp_lambda", "guided_es", "koopman"):
+        said.append(f"design.robust: {problem.gradient.source} works on the drawn design; use another gradient.source")
     return said
 
 

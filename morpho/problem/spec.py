@@ -81,6 +81,9 @@ class Objective(Spec):
     )
     direction: Direction | None = Field(None, description="of displacement: x, y, z, or a vector")
     case: str | None = Field(None, description="of displacement and temperature: load case, where there are several")
+    over: Literal["sum", "worst"] = Field(
+        "sum", description="of compliance: weighted sum over the load cases, or worst"
+    )
     value: str = Field(
         "thresholded",
         description="of a black box: thresholded (compliance of the 0/1 design of equal volume), or file.py:function, "
@@ -94,6 +97,8 @@ class Objective(Spec):
         given = [name for name in ("region", "direction", "case") if name in others and getattr(self, name) is not None]
         if given:
             raise ValueError(f"{self.kind} takes no {' and no '.join(given)}")
+        if self.kind != "compliance" and self.over != "sum":
+            raise ValueError(f"{self.kind} takes no over")
         if self.kind == "displacement" and (self.region is None or self.direction is None):
             raise ValueError("displacement needs a region and a direction")
         return self
@@ -210,6 +215,17 @@ class Projection(Spec):
     beta: Schedule = Field(description="sharpness; a number or a continuation")
 
 
+class Robust(Spec):
+    """The design may come out thinner or thicker than drawn; the worst of the three counts (Wang et al. 2011)."""
+
+    eta: Number = Field(
+        0.3,
+        gt=0,
+        lt=0.5,
+        description="threshold of the thicker one; that of the thinner one is 1 - eta, of the drawn 0.5",
+    )
+
+
 class Passive(Spec):
     """Regions (cells) that are always solid or always void."""
 
@@ -222,6 +238,7 @@ class Design(Spec):
 
     filter: Filter = Field(default_factory=lambda: Filter(kind="none"))
     projection: Projection | None = None
+    robust: Robust | None = Field(None, description="needs a projection with eta 0.5; sets a least length")
     passive: Passive = Passive()
     initial: Number | None = Field(
         None, gt=0, le=1, description="initial density of the designed cells; default: meets the volume"
@@ -370,9 +387,9 @@ class Problem(Spec):
         if self.optimizer.kind != "auto":
             return self.optimizer.kind
         one_volume = [constraint.kind for constraint in self.constraints] == ["volume"]
+        plain = isinstance(self.objective, Objective) and self.objective.over == "sum"
         falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function
-        falls = falls and not self.weighs and not self.warmed
-        return "oc" if one_volume and falls else "mma"
+        return "oc" if one_volume and plain and falls and not self.weighs and not self.warmed else "mma"
 
     def move_limit(self, iteration: int) -> float:
         """Largest change of a design variable in a design iteration.

@@ -22,7 +22,10 @@ _WISHES = {
     r"extru|cast|draft|mold|mould|draw_?direction|milling|pattern|periodic|cyclic": (
         "morpho has no manufacturing constraint of this kind"
     ),
-    r"stress|von_?mises|yield|strength|fatigue|safety": "morpho has no stresses, neither limited nor as output",
+    r"stress|von_?mises|yield|strength": (
+        "the von Mises stress is limited or minimised by `kind: stress`, and is in the fields of a run"
+    ),
+    r"fatigue|safety": "morpho has no fatigue; limit the stress (kind: stress)",
     r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
     r"heat|therm|temperature|conduct|cooling|flux|convect": (
         "heat conduction is `physics: heat`, with supports[].temperature, loads[].sources and convection"
@@ -47,7 +50,10 @@ _WISHES = {
     r"gravity|acceleration": "give `self_weight: [0, -...]`, a force per volume, among the forces of a load case",
     r"thickness": "a 2-D mesh has thickness 1; scale E or the loads",
     r"unit": "numbers have no units; use consistent ones",
-    r"multi_?load|robust|uncertain|worst": "the objective is the weighted sum over the load cases (loads[].weight)",
+    r"multi_?load|worst|min_?max": (
+        "the objective is the weighted sum over the load cases (loads[].weight), or with `over: worst` the worst one"
+    ),
+    r"robust|uncertain|erode|dilat": "morpho has no robust formulation; `over: worst` takes the worst load case",
     r"level_?set|beso|eso$": "morpho designs by densities",
 }
 

@@ -233,8 +233,14 @@ def _known_keys(location: Location) -> set[str]:
         deeper = [
             m for model in models if key in model.model_fields for m in _models(model.model_fields[key].annotation)
         ]
-        models = deeper or models
+        models = deeper or [m for m in models if key in _kinds(m)] or models
     return {name for model in models for name in model.model_fields}
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    """The kinds by which a union knows a model."""
+    kind = model.model_fields.get("kind")
+    return typing.get_args(kind.annotation) if kind is not None else ()
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

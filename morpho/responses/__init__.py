@@ -26,6 +26,7 @@ from morpho.responses.probed import Probed
 from morpho.responses.response import Bound, Response
 from morpho.responses.sensed import Sensed
 from morpho.responses.volume import Volume
+from morpho.responses.worst import Worst
 
 __all__ = ["Responses", "register"]
 
@@ -49,6 +50,8 @@ class Responses:
             return self._sensed(given)
         if given.kind == "volume":
             return Volume(self.mesh)
+        if given.over == "worst":
+            return Worst()
         return self._compliance() if given.probe is None else self._probed(given.probe)
 
     def _bounds(self, i: int, given: Constraint) -> list[Bound]:
@@ -106,6 +109,8 @@ class Responses:
         smooth: Pullback,
         linear: bool = False,
         image: Callable[[Array], Array] | None = None,
+        solved_pullback: Pullback | None = None,
+        grown: tuple[Array, Pullback] | None = None,
     ) -> Evaluation:
         """Values and derivatives with respect to x (collective).
 
@@ -116,18 +121,26 @@ class Responses:
             smooth: sensitivity filter, applied to derivatives that come from the displacement only.
             linear: whether the pullback is the same at every design.
             image: the physical density at another x, where it is not linear in x.
+            solved_pullback: of the density that the state equation sees, where it is another one than rho.
+            grown: the thicker design, whose derivative a volume takes, scaled to the volume of rho.
         """
         found = self.objective.at(rho, gradient)
-        d_objective = pullback(found.d_rho)
-        if self.objective.of_state:
-            d_objective = smooth(d_objective)
+        of_state = solved_pullback or pullback
+        d_objective = smooth(of_state(found.d_rho)) if self.objective.of_state else pullback(found.d_rho)
         values, derivatives = [], []
         for i, bound in enumerate(self.bounds):
             constraint = bound.response.at(rho, gradient)
             values.append(bound.value(constraint.value))
             pulled = self._pulled.get(i) if linear else None
             if pulled is None:
-                pulled = pullback(bound.derivative(constraint.d_rho))
+                slope = bound.derivative(constraint.d_rho)
+                if bound.response.of_state:
+                    pulled = of_state(slope)
+                elif grown is None:
+                    pulled = pullback(slope)
+                else:
+                    larger = global_dot(self.mesh.comm, constraint.d_rho, grown[0])
+                    pulled = grown[1](slope) * (constraint.value / larger)
             if bound.response.of_state:
                 pulled = smooth(pulled)
             elif linear:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import nan
 from pathlib import Path
 
@@ -44,9 +45,10 @@ class HistoryRow:
     gap: int = 1  #: iterations until the next correction, if nothing else asks for one
     coarse_iterations: int = 0  #: linear iterations on blocks, of this iteration
     rollback: int = 0  #: whether the steps since the last correction were taken back
+    responses: Mapping[str, float] = field(default_factory=dict)  #: what each constraint is about, a column each
 
 
-_COLUMNS = [field.name for field in fields(HistoryRow)]
+_COLUMNS = [column.name for column in fields(HistoryRow) if column.name != "responses"]
 _INTEGERS = ("iteration", "exact_solves", "linear_iterations", "since", "gap", "coarse_iterations", "rollback")
 _TYPES = {"kind": str, "step": str} | dict.fromkeys(_INTEGERS, np.int64)
 
@@ -54,10 +56,17 @@ _TYPES = {"kind": str, "step": str} | dict.fromkeys(_INTEGERS, np.int64)
 class History:
     """Writes ``history.csv``; every method is collective and may raise StorageError."""
 
-    def __init__(self, path: Path, comm: MPI.Comm, append_from: int | None = None) -> None:
-        """Start a table, or go on with the one at path, dropping the rows after iteration append_from."""
+    def __init__(
+        self, path: Path, comm: MPI.Comm, append_from: int | None = None, responses: Sequence[str] = ()
+    ) -> None:
+        """Start a table, or go on with the one at path, dropping the rows after iteration append_from.
+
+        Args:
+            responses: names of the columns beside those that every run has.
+        """
         self._path = Path(path)
         self._comm = comm
+        self._columns = [*_COLUMNS, *(name for name in responses if name not in _COLUMNS)]
         write_on_root(comm, self._path, lambda: self._open(append_from))
 
     def add(self, row: HistoryRow) -> None:
@@ -73,15 +82,19 @@ class History:
             except (ValueError, KeyError, csv.Error) as error:
                 raise OSError(f"the rows in it are not a history ({error})") from error
         table = io.StringIO()
-        writer = csv.DictWriter(table, _COLUMNS, restval="nan", extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(table, self._columns, restval="nan", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
         replace_file(self._path, table.getvalue())
 
     def _append(self, row: HistoryRow) -> None:
-        cells = (value if isinstance(value, str) else repr(np.asarray(value).item()) for value in astuple(row))
+        values = {**row.responses, **{name: getattr(row, name) for name in _COLUMNS}}
+        cells = {k: v if isinstance(v, str) else repr(np.asarray(v).item()) for k, v in values.items()}
+        line = io.StringIO()
+        writer = csv.DictWriter(line, self._columns, restval="nan", extrasaction="ignore", lineterminator="\n")
+        writer.writerow(cells)
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(",".join(cells) + "\n")
+            file.write(line.getvalue())
 
 
 def check_history(path: Path) -> None:

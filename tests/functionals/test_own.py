@@ -1,36 +1,20 @@
 """Functionals of the user's own: derivatives on both engines, as objective and as limit, and what goes wrong."""
 
+import json
 from pathlib import Path
 
 from mpi4py import MPI
 
 import numpy as np
 import pytest
+from functional_facts import PROBLEMS, facts
+from functional_problems import Mixed, mixed
 from helpers import by_key, evaluate, random_cells, taylor_rates
 
 import morpho
 from morpho.errors import InputError, OwnCodeError
 from morpho.functionals.functional import Value
 from morpho.parts import Parts
-from morpho.problem.load import parse_problem
-
-
-class Mixed:
-    """Of displacement, strain and density alike, and of both load cases."""
-
-    def __init__(self, parameters, setting):
-        self.setting, self.power, self.cases = setting, parameters["power"], (0, 1)
-
-    def at(self, states):
-        v, comm = self.setting.volumes * self.setting.inside, self.setting.comm
-        u, e = states.centre(0), states.gradient(1)
-        density = (u**self.power).sum(axis=1) + 0.3 * (e**2).sum(axis=1) * states.rho
-        return Value(
-            comm.allreduce(float(v @ density)),
-            d_centre={0: v[:, None] * self.power * u ** (self.power - 1)},
-            d_gradient={1: 0.6 * (v * states.rho)[:, None] * e},
-            d_rho=0.3 * v * (e**2).sum(axis=1),
-        )
 
 
 class Work:
@@ -55,41 +39,9 @@ def registered():
         morpho.responses.register(name, own)
 
 
-def problem(dim, engine="voxel", **parts):
-    def cut(*values):
-        return list(values[:dim])
-
-    given = {
-        "engine": engine,
-        "mesh": {"box": {"size": cut(2, 1, 1), "cells": cut(8, 4, 4)}},
-        "material": {"E_min_ratio": 1e-3},
-        "supports": [{"region": {"plane": {"axis": "x", "at": 0}}}],
-        "springs": [{"region": {"plane": {"axis": "x", "at": 2}}, "stiffness": cut(0, 0.02, 0)}],
-        "loads": [
-            {"name": "body", "forces": [{"body": cut(0, -1, 0)}, {"self_weight": cut(0.1, -0.4, 0.2)}]},
-            {"name": "side", "forces": [{"region": {"plane": {"axis": "x", "at": 2}}, "total": cut(0.5, 0.4, 1)}]},
-        ],
-        "objective": {"kind": "own", "response": "mixed", "parameters": {"power": 2}, "case": "body"},
-        "constraints": [
-            {"volume_fraction": 0.5},
-            {
-                "kind": "own",
-                "response": "mixed",
-                "parameters": {"power": 3},
-                "case": "side",
-                "region": {"box": {"min": cut(1, 0, 0), "max": cut(2, 1, 1)}},
-                "max": 50.0,
-            },
-        ],
-        "design": {"filter": {"kind": "cone", "radius": 0.3}},
-        "solver": {"rtol": 1e-12},
-    }
-    return parse_problem(given | parts, "own", Path())
-
-
 @pytest.mark.parametrize(("dim", "engine"), [(dim, e) for dim in (2, 3) for e in ("voxel", "assembled")])
 def test_derivatives_through_the_whole_chain(dim, engine):
-    with Parts(problem(dim, engine), MPI.COMM_SELF) as parts:
+    with Parts(mixed(dim, engine), MPI.COMM_SELF) as parts:
         x, dx = random_cells(parts.mesh, 0.4, 0.6), random_cells(parts.mesh, -1, 1, seed=3)
         for row in (0, 2):
 
@@ -105,7 +57,7 @@ def test_derivatives_through_the_whole_chain(dim, engine):
 def test_both_engines_find_the_same(dim):
     found = []
     for engine in ("voxel", "assembled"):
-        with Parts(problem(dim, engine), MPI.COMM_SELF) as parts:
+        with Parts(mixed(dim, engine), MPI.COMM_SELF) as parts:
             one = evaluate(parts, random_cells(parts.mesh, 0.3, 0.7))
             d = [by_key(parts.mesh, row) for row in (one.d_objective, *one.d_constraints)]
         found.append([np.array([one.objective]), one.constraints, *d])
@@ -113,12 +65,22 @@ def test_both_engines_find_the_same(dim):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9 * np.abs(theirs).max())
 
 
+def test_the_same_on_any_number_of_ranks(mpirun):
+    alone = facts(MPI.COMM_SELF)
+    assert len(alone) == len(PROBLEMS)
+    for ranks in (2, 3):
+        found = json.loads(mpirun(ranks, Path(__file__).with_name("functional_facts.py"), timeout=300))
+        for name, expected in alone.items():
+            for key, value in expected.items():
+                np.testing.assert_allclose(found[name][key], value, rtol=1e-8, atol=1e-9 * np.abs(value).max())
+
+
 @pytest.mark.parametrize("engine", ["voxel", "assembled"])
 def test_a_self_adjoint_one_needs_no_solve(engine):
     """And is the compliance, here that of a body force of one."""
     loads = [{"forces": [{"body": [0, -1]}]}]
     own = {"kind": "own", "response": "work"}
-    with Parts(problem(2, engine, loads=loads, objective=own, constraints=[{"volfrac": 0.5}]), MPI.COMM_SELF) as parts:
+    with Parts(mixed(2, engine, loads=loads, objective=own, constraints=[{"volfrac": 0.5}]), MPI.COMM_SELF) as parts:
         gradient = parts.source.estimate(random_cells(parts.mesh, 0.3, 0.7))
         alone = parts.physics.solve(random_cells(parts.mesh, 0.3, 0.7))
     assert gradient.values[0] == pytest.approx(gradient.compliance, rel=1e-10)
@@ -132,7 +94,7 @@ def test_values_of_loose_solves_have_a_quadratic_error(engine):
     errors = []
     for rtol in (1e-12, 1e-2, 1e-4):
         solver = {"rtol": 1e-12} if engine == "voxel" else {"rtol": 1e-12, "preset": "multigrid"}
-        with Parts(problem(3, engine, solver=solver), MPI.COMM_SELF) as parts:
+        with Parts(mixed(3, engine, solver=solver), MPI.COMM_SELF) as parts:
             rho = random_cells(parts.mesh, 0.3, 0.7)
             value = parts.physics.solve(rho, rtol).functionals.values[0]
         errors.append(value)
@@ -141,7 +103,7 @@ def test_values_of_loose_solves_have_a_quadratic_error(engine):
 
 
 def test_a_run_with_one(tmp_path):
-    result = morpho.solve(problem(2, optimizer={"max_iterations": 15}), tmp_path / "run", MPI.COMM_SELF)
+    result = morpho.solve(mixed(2, optimizer={"max_iterations": 15}), tmp_path / "run", MPI.COMM_SELF)
     assert list(result.responses)[1] == "mixed[{box: {min: [1, 0], max: [2, 1]}}, side]"
     assert result.objective < 1000
 
@@ -155,11 +117,11 @@ def test_a_run_with_one(tmp_path):
 )
 def test_what_is_wrong_is_said(objective, error, said):
     with pytest.raises(error) as raised:
-        problem(2, objective=objective | {"case": "body"})
+        mixed(2, objective=objective | {"case": "body"})
     assert said in str(raised.value)
 
 
 def test_a_factory_that_fails_is_the_users():
     objective = {"kind": "own", "response": "broken", "case": "body"}
     with pytest.raises(OwnCodeError, match="response broken could not be made"):
-        Parts(problem(2, objective=objective), MPI.COMM_SELF)
+        Parts(mixed(2, objective=objective), MPI.COMM_SELF)

@@ -1,42 +1,14 @@
 """The highest stress: derivatives, engines, identities."""
 
-from pathlib import Path
-
 from mpi4py import MPI
 
 import numpy as np
 import pytest
+from functional_problems import beam
 from helpers import by_key, evaluate, random_cells, taylor_rates
 
 import morpho
 from morpho.parts import Parts
-from morpho.problem.load import parse_problem
-
-
-def beam(dim, engine="voxel", **parts):
-    def cut(*values):
-        return list(values[:dim])
-
-    tip = {"box": {"min": cut(1.75, 0, 0), "max": cut(2, 1, 1)}}
-    given = {
-        "engine": engine,
-        "mesh": {"box": {"size": cut(2, 1, 1), "cells": cut(8, 4, 4)}},
-        "material": {"E": 3.0, "nu": 0.3, "plane": "strain", "E_min_ratio": 1e-3},
-        "supports": [{"region": {"plane": {"axis": "x", "at": 0}}}],
-        "loads": [
-            {"name": "side", "forces": [{"region": {"plane": {"axis": "x", "at": 2}}, "total": cut(0.5, 0.4, 1)}]},
-            {"name": "own", "forces": [{"self_weight": cut(0.1, -0.4, 0.2)}]},
-        ],
-        "objective": {"kind": "stress", "case": "side", "scaled": False},
-        "constraints": [
-            {"volume_fraction": 0.5},
-            {"kind": "stress", "case": "own", "p": 4, "relaxation": 1, "scaled": False, "exclude": [tip], "max": 2.0},
-        ],
-        "design": {"filter": {"kind": "cone", "radius": 0.3}, "projection": {"beta": 2}},
-        "solver": {"rtol": 1e-12},
-    }
-    return parse_problem(given | parts, "beam", Path())
-
 
 PROBLEMS = [(dim, engine) for dim in (2, 3) for engine in ("voxel", "assembled")]
 
