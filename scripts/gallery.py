@@ -22,8 +22,8 @@ SHOWN = [
     "gripper_2d",
     "gripper_3d",
     "displacement_limit_3d",
-    "l_bracket_stress",
     "worst_case_3d",
+    "robust_2d",
 ]
 FIGURES = PAGE / "figures.json"
 
