@@ -137,7 +137,7 @@ def _material(problem: Problem, dim: int) -> str:
 
 def _objective(problem: Problem) -> str:
     if isinstance(problem.objective, FunctionalSpec):
-        return f"least {problem.objective.name}"
+        return f"{'least' if problem.objective.sign > 0 else 'highest'} {problem.objective.name}"
     if problem.objective.function is not None:
         path, name = problem.objective.function
         return f"black box, {name} in {path}, which runs with --allow-code only"

@@ -64,6 +64,8 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         )
         if not _is_finite(parts.comm, evaluation):
             raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
+        for _, functional in parts.evolving:
+            functional.advance()
         x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
         change = largest_change(parts.comm, x_next, x)
         worst = float(np.max(evaluation.constraints))

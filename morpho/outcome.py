@@ -45,6 +45,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         feasible=is_feasible,
         responses=found,
         compliance=_compliance(parts, last),
+        von_mises=_von_mises(parts, last),
         constraints=[float(g) for g in last.constraints] if last else [],
         x=last.x if last else nothing,
         rho=last.rho if last else nothing,
@@ -58,6 +59,17 @@ def _compliance(parts: Parts, last: Step | None) -> dict[str, float]:
     if last is None or parts.problem.objective.function is not None:
         return {}
     return {name: float(value) for name, value in zip(parts.physics.cases, last.gradient.cases, strict=False)}
+
+
+def _von_mises(parts: Parts, last: Step | None) -> dict[str, float]:
+    """The highest root of density times stress of the solid, by load case (collective)."""
+    if last is None or parts.problem.physics != "elasticity":
+        return {}
+    root, comm = np.sqrt(last.rho), parts.comm
+    return {
+        name: float(comm.allreduce(float((root * parts.physics.von_mises(i)).max(initial=0)), MPI.MAX))
+        for i, name in enumerate(parts.physics.cases)
+    }
 
 
 def _message(status: Status, failure: str, last: Step | None, is_feasible: bool) -> str:

@@ -18,6 +18,7 @@ from morpho.fem import engine
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.material import make_material
 from morpho.fem.voxel.equation import VoxelEquation
+from morpho.functionals.functional import Evolving
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
@@ -59,7 +60,8 @@ class Parts:
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
             raise_together(comm, self.physics.cut_off(self.design.passive.void))
-            self.physics.sense(make_functionals(problem, self.mesh, self.physics.law))
+            self.functionals = make_functionals(problem, self.mesh, self.physics.law)
+            self.physics.sense(self.functionals)
             self.physics.prepare()
             self._iteration = 1
             self._replicas: list[AssembledEquation | VoxelEquation] = []
@@ -125,6 +127,11 @@ class Parts:
         for physics in (self.physics, *self._replicas):
             physics.material = make_material(self.problem, iteration)
         return iteration > 1 and self.parameters(iteration) != self.parameters(iteration - 1)
+
+    @property
+    def evolving(self) -> list[tuple[int, Evolving]]:
+        """The functionals that remember something, with their numbers (local)."""
+        return [(k, part) for k, part in enumerate(self.functionals) if isinstance(part, Evolving)]
 
     def parameters(self, iteration: int) -> dict[str, float]:
         """Continuation parameters at an iteration (local)."""

@@ -376,6 +376,7 @@ class Recorder:
         points = {
             field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
         }
+        points |= {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
         self._vtk.write(step.iteration, cells, points)
 
     def _save(self, restart: Restart) -> None:

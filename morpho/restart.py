@@ -33,8 +33,13 @@ def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[
         fields[f"u_{i}"] = parts.physics.displacement(i)
     source_arrays, source_values = parts.supervisor.save()
     fields |= {f"gradient_{name}": values for name, values in source_arrays.items()}
+    remembered = {}
+    for k, functional in parts.evolving:
+        arrays, remembered[str(k)] = functional.save()
+        fields |= {f"functional_{k}_{name}": values for name, values in arrays.items()}
     problem = parts.problem
     meta = {
+        "functionals": remembered,
         "gradient": {"source": problem.gradient.source, "shape": _shape(problem), "values": source_values},
         "iteration": restart.iteration,
         "optimizer": scalars,
@@ -131,6 +136,11 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta, with_source: b
             parts.physics.set_displacement(i, given)
     if len(meta.get("scale", ())) == len(parts.problem.probes) > 0:
         parts.physics.pairs.scale = np.array(meta["scale"])
+    for k, functional in parts.evolving:
+        start = f"functional_{k}_"
+        own = {name.removeprefix(start): v for name, v in arrays.items() if name.startswith(start)}
+        if own:
+            functional.restore(own, meta["functionals"][str(k)])
     saved = meta.get("gradient", {})
     if with_source and saved.get("source") == parts.problem.gradient.source:
         own = {k.removeprefix("gradient_"): v for k, v in arrays.items() if k.startswith("gradient_")}

@@ -37,6 +37,7 @@ class Result:
     feasible: bool  #: whether every constraint is met, to a relative 1e-3; False if there is no design
     responses: dict[str, Response]  #: value and limit of every constraint
     compliance: dict[str, float]  #: of every load case; empty if a function of the user's was minimised
+    von_mises: dict[str, float]  #: highest, times the root of the density, of every load case; in elasticity
     constraints: list[float]  #: normalised, feasible when <= 0
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells

@@ -40,8 +40,9 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
 
     for spec in problem.functionals:
         inside = np.ones(mesh.n) if spec.region is None else within(spec.region)
+        case = problem.case_of(spec)
         where = (mesh.comm, mesh.dim, mesh.volumes, centers, inside)
-        made.append(registry.create(spec, Setting(*where, problem.case_of(spec), solid, within)))
+        made.append(registry.create(spec, Setting(*where, case, len(problem.loads), solid, within)))
     if said:
         raise InputError(said)
     return made

@@ -31,6 +31,26 @@ COARSE = {
     "inverter_2d": (["mesh.box.cells=[40,20]"], 0.117700531, 0.000178263600),
     "gripper_2d": (["mesh.box.cells=[60,30]"], 0.0329644564, -0.0389981626),
     "gripper_3d": (["mesh.box.cells=[32,16,8]", "design.filter.radius=3"], 0.000850429857, -0.00109042247),
+    "l_bracket_stress": (["mesh.box.cells=[40,40]", "design.filter.radius=0.06"], 209.613178, 0.533511367),
+    "bracket_stress_3d": (["mesh.box.cells=[20,8,20]", "design.filter.radius=0.12"], 3.77164816, 1.35491338),
+    "worst_case_3d": (
+        ["mesh.box.cells=[20,10,15]", "design.filter.radius=0.2", "design.passive.solid=[]"],
+        475.494731,
+        230.03482,
+    ),
+    "robust_2d": (["mesh.box.cells=[60,20]"], 1341.68057, 520.983167),
+    "robust_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.3"], 7962.18037, 4392.78028),
+    "beam_frequency": (["mesh.box.cells=[40,5]", "design.filter.radius=0.4"], -71.4400205, -81.9920421),
+    "frequency_3d": (
+        ["mesh.box.cells=[8,8,24]", "design.filter.radius=0.3", "design.passive.solid=[]"],
+        -0.208831189,
+        -0.599876548,
+    ),
+    "peak_displacement_3d": (
+        ["mesh.box.cells=[16,16,4]", "design.filter.radius=0.4", "design.passive.solid=[]"],
+        0.5,
+        0.585785857,
+    ),
     "displacement_limit_3d": (["mesh.box.cells=[20,10,10]", "design.filter.radius=0.2"], 0.514271352, 0.234942243),
 }
 

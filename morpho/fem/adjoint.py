@@ -17,7 +17,9 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho.functionals.functional import Functional
+from morpho.errors import OwnCodeError
+from morpho.fem.eigen import Modes
+from morpho.functionals.functional import Functional, Value
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
 
@@ -44,6 +46,12 @@ class Adjoints(Protocol):
     def solve(self, place: tuple[int, int], g: Array, rtol: float | None, at_most: int | None) -> tuple[Array, int]:
         """K^-1 g, starting from the last one of this functional and load case; and its iterations (collective)."""
 
+    def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
+        """The lowest eigenpairs, from the last ones (collective)."""
+
+    def vectors(self) -> list[Array]:
+        """The eigenvectors that were asked for last (collective)."""
+
     def multiple_of_state(self, g: Array) -> Array | None:
         """K^-1 g where g is a multiple of the load of a state or of a dummy, else None (collective)."""
 
@@ -57,6 +65,14 @@ class States:
 
     adjoints: Adjoints
     rho: Array
+    slope: Array  #: of the coefficient
+    rtol: float | None
+    spent: list[int]  #: linear iterations of the eigenpairs
+
+    def modes(self, count: int, fading: float = 0.0) -> Modes:
+        found = self.adjoints.modes(count, fading, self.rho, self.slope, self.rtol)
+        self.spent.append(found.linear_iterations)
+        return found
 
     def centre(self, case: int) -> Array:
         return self.adjoints.centre(case)
@@ -87,11 +103,12 @@ def evaluate(
         slope: (n,) derivative of the coefficient with respect to rho.
         rtol, at_most: of the adjoint solves, as of those of the states.
     """
-    functionals, states, iterations = adjoints.functionals, States(adjoints, rho), 0
+    functionals, states, iterations = adjoints.functionals, States(adjoints, rho, slope, rtol, []), 0
     values, d_values = np.zeros(len(functionals)), np.zeros((len(functionals), len(rho)))
     done: list[tuple[Array, Array]] = []
     for k, functional in enumerate(functionals):
         found = functional.at(states)
+        _check(functional, found, len(rho))
         if found.d_rho is not None:
             d_values[k] += found.d_rho
         rest = 0.0
@@ -107,7 +124,28 @@ def evaluate(
             d_values[k] += load_work - slope * mutual
             rest += off
         values[k] = found.value + adjoints.comm.allreduce(rest)
-    return Sensitivities(values, d_values, iterations)
+    return Sensitivities(values, d_values, iterations + sum(states.spent))
+
+
+def _check(functional: Functional, found: Value, n: int) -> None:
+    """See that a functional keeps to its contract (local).
+
+    Raises:
+        OwnCodeError: it does not; the built-in ones do.
+    """
+    name, said = type(functional).__name__, ""
+    if not isinstance(found, Value):
+        raise OwnCodeError(f"the response {name} returned {type(found).__name__}, expected a Value")
+    given = [(f"d_centre[{i}]", d) for i, d in found.d_centre.items()]
+    given += [(f"d_gradient[{i}]", d) for i, d in found.d_gradient.items()]
+    if unknown := {*found.d_centre, *found.d_gradient} - set(functional.cases):
+        said = f"has derivatives for load case {min(unknown)}, which is not in its cases {list(functional.cases)}"
+    elif wrong := [key for key, d in given if np.ndim(d) != 2 or len(d) != n]:
+        said = f"{wrong[0]}: expected an array with a row for each of this rank's {n} cells"
+    elif found.d_rho is not None and np.shape(found.d_rho) != (n,):
+        said = f"d_rho: got shape {np.shape(found.d_rho)}, expected ({n},)"
+    if said:
+        raise OwnCodeError(f"the response {name} {said}")
 
 
 def _equal(comm: MPI.Comm, g: Array, other: Array) -> bool:

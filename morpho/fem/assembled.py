@@ -22,6 +22,7 @@ from morpho.fem.centre import Centre
 from morpho.fem.ksp import LinearSolver, choose_preset, set_near_nullspace
 from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, assemble_case, idle_cases
+from morpho.fem.mass import Mass
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, is_rigid_motion, judge, pins
 from morpho.fem.reduced import best_combination
@@ -99,9 +100,10 @@ class AssembledEquation:
             self.complaints += idle_cases(problem, self._acting(self.loads), rigid)
         self.preset = choose_preset(problem.solver.preset, self.n_dofs, mesh.dim)
         self._problem, self._settings = problem, problem.solver
-        self._solver: LinearSolver | None = None
+        self.solver: LinearSolver | None = None
         self._coarse: dict[int, CoarsePhysics] = {}
         self._adjoints: Adjoints | None = None
+        self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
         self._compile(degree)
 
     def _hold_loose_parts(self) -> None:
@@ -196,17 +198,17 @@ class AssembledEquation:
         Raises:
             InputError: PETSc does not know an option value.
         """
-        if self._solver is None:
-            self._solver = self._make_solver()
+        if self.solver is None:
+            self.solver = self._make_solver()
 
     def _make_solver(self) -> LinearSolver:
-        self._A = fem_petsc.create_matrix(self._a)
-        self._A.setOption(PETSc.Mat.Option.SPD, True)
+        self.A = fem_petsc.create_matrix(self._a)
+        self.A.setOption(PETSc.Mat.Option.SPD, True)
         self.b = PETSc.Vec().createMPI((self.owned, None), comm=self.comm)
         x = self.V.tabulate_dof_coordinates()[: self.owned // self.components, : self.mesh.dim]
-        set_near_nullspace(self._A, x, self.components)
+        set_near_nullspace(self.A, x, self.components)
         return LinearSolver(
-            self._A,
+            self.A,
             prefix=f"{self._problem.physics}_",
             preset=self.preset,
             rtol=self._settings.rtol,
@@ -247,7 +249,7 @@ class AssembledEquation:
 
         def apply(v: Array) -> Array:
             vector = PETSc.Vec().createWithArray(v, comm=self.comm)
-            self._A.mult(vector, image)
+            self.A.mult(vector, image)
             vector.destroy()
             return np.array(image.array)
 
@@ -283,12 +285,12 @@ class AssembledEquation:
         self.prepare()
         self._set(self._E, self.material.stiffness(rho))
         self._set(self._rho, rho)
-        self._A.zeroEntries()
-        fem_petsc.assemble_matrix(self._A, self._a, self.conditions)
-        self._A.assemble()
+        self.A.zeroEntries()
+        fem_petsc.assemble_matrix(self.A, self._a, self.conditions)
+        self.A.assemble()
         if self._sprung:
             diagonal = PETSc.Vec().createWithArray(self.free(self.springs), comm=self.comm)
-            self._A.setDiagonal(diagonal, PETSc.InsertMode.ADD_VALUES)
+            self.A.setDiagonal(diagonal, PETSc.InsertMode.ADD_VALUES)
             diagonal.destroy()
 
     def _state(
@@ -367,12 +369,12 @@ class AssembledEquation:
 
     def solve_for(self, u: fem.Function, rtol: float | None, at_most: int | None, moving: bool) -> tuple[int, bool]:
         """Solve for the right-hand side in `b`; iterations, and whether to the solver's tolerance (collective)."""
-        assert self._solver is not None
+        assert self.solver is not None
         x = PETSc.Vec().createWithArray(u.x.array[: self.owned], comm=self.comm)
         try:
-            found = self._solver.solve(self.b, x, rtol, at_most)
+            found = self.solver.solve(self.b, x, rtol, at_most)
             loose = (rtol or self._settings.rtol) > LOOSE and at_most is None
-            if loose and self._solver.warm_start and not moving:
+            if loose and self.solver.warm_start and not moving:
                 found = self._settled(x, found)
         finally:
             x.destroy()
@@ -381,11 +383,11 @@ class AssembledEquation:
 
     def _settled(self, x: PETSc.Vec, found: tuple[int, bool]) -> tuple[int, bool]:
         """Go on with a loose solve until a few more iterations add next to nothing to the compliance (collective)."""
-        assert self._solver is not None
+        assert self.solver is not None
         image, (iterations, tight) = self.b.duplicate(), found
         value, before = self._value(x, image), -math.inf
         while abs(value - before) > DOUBTED * abs(value) and iterations < self._settings.max_iterations:
-            taken, now_tight = self._solver.solve(self.b, x, rtol=NEVER, at_most=FEW)
+            taken, now_tight = self.solver.solve(self.b, x, rtol=NEVER, at_most=FEW)
             iterations, tight = iterations + taken, tight or now_tight
             value, before = self._value(x, image), value
         image.destroy()
@@ -393,7 +395,7 @@ class AssembledEquation:
 
     def _value(self, x: PETSc.Vec, image: PETSc.Vec) -> float:
         """2 b.x - x.Kx (collective)."""
-        self._A.mult(x, image)
+        self.A.mult(x, image)
         return float(2 * self.b.dot(x) - image.dot(x))
 
     @property
@@ -453,7 +455,15 @@ class AssembledEquation:
 
     def vertex_displacement(self, i: int) -> Array:
         """(points, components) state at the points of the mesh geometry (local)."""
-        nodal = self.u[i].x.array.reshape(-1, self.components)
+        return self._at_points(self.u[i].x.array)
+
+    def vertex_modes(self) -> list[Array]:
+        """(points, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
+        return [self._at_points(v) for v in (self._adjoints.vectors() if self._adjoints else ())]
+
+    def _at_points(self, u: Array) -> Array:
+        """(points, components) of a local vector (local)."""
+        nodal = u.reshape(-1, self.components)
         corners = self.mesh.domain.geometry.dofmap
         at_points = np.zeros((len(self.mesh.domain.geometry.x), self.components))
         layout = self.V.dofmap.dof_layout
@@ -476,11 +486,11 @@ class AssembledEquation:
         for coarse in self._coarse.values():
             coarse.close()
         self._coarse.clear()
-        if self._solver is not None:
-            self._solver.close()
-            self._A.destroy()
+        if self.solver is not None:
+            self.solver.close()
+            self.A.destroy()
             self.b.destroy()
-            self._solver = None
+            self.solver = None
 
     def __enter__(self) -> AssembledEquation:
         return self

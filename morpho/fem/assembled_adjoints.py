@@ -7,6 +7,8 @@ from dolfinx import fem
 
 from morpho.fem import dummy
 from morpho.fem.assembled import AssembledEquation
+from morpho.fem.eigen import Modes
+from morpho.fem.pencil import AssembledPencil
 from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 
@@ -18,6 +20,7 @@ class AssembledAdjoints:
         self.equation, self.functionals, self.comm = equation, functionals, equation.comm
         self._centre = equation.centre
         places = [(k, i) for k, functional in enumerate(functionals) for i in functional.cases]
+        self._pencils: dict[int, AssembledPencil] = {}
         self.states = {place: fem.Function(equation.V) for place in places}
 
     def fields(self) -> list[fem.Function]:
@@ -37,6 +40,14 @@ class AssembledAdjoints:
         self.equation.b.array[:] = g
         taken, _ = self.equation.solve_for(lam, rtol, at_most, False)
         return np.asarray(lam.x.array), taken
+
+    def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
+        pencil = self._pencils.setdefault(count, AssembledPencil(self.equation, count))
+        return pencil.solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
+
+    def vectors(self) -> list[Array]:
+        """Local vectors with ghosts of the eigenvectors that were asked for last (collective)."""
+        return [p.ghosted(v) for p in self._pencils.values() for v in p.vectors[: p.count]]
 
     def multiple_of_state(self, g: Array) -> Array | None:
         own = self.equation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mpi4py import MPI
 
@@ -27,8 +27,21 @@ class Setting:
     centers: Callable[[], Array]  #: (n, dim) of the cells
     inside: Array  #: (n,) 1 in the region of the functional, else 0
     case: int  #: number of its load case
+    n_cases: int  #: load cases of the problem
     solid: Array  #: (6, m) stress xx, yy, zz, yz, xz, xy of the solid from the strain; (m, m) heat flow, see `States`
     within: Callable[[Region], Array]  #: (n,) 1 in another region, else 0 (collective)
+
+
+class Modes(Protocol):
+    """The lowest eigenpairs of K x = lambda M x."""
+
+    @property
+    def values(self) -> Array:
+        """(k,) eigenvalues, ascending."""
+
+    @property
+    def slopes(self) -> Array:
+        """(k, n) their derivatives with respect to the density."""
 
 
 class States(Protocol):
@@ -44,6 +57,9 @@ class States(Protocol):
     def gradient(self, case: int) -> Array:
         """(n, m) strain, as xx, yy, xy (3-D: xx, yy, zz, yz, xz, xy) with engineering shear strains, or the gradient
         of the temperature (local)."""
+
+    def modes(self, count: int, fading: float = 0.0) -> Modes:
+        """The lowest eigenpairs; the error of higher ones may grow by (lambda_k / lambda_1)^fading (collective)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,20 @@ class Functional(Protocol):
 
     def at(self, states: States) -> Value:
         """Its value and partial derivatives (collective)."""
+
+
+@runtime_checkable
+class Evolving(Protocol):
+    """A functional that remembers something from design to design."""
+
+    def advance(self) -> None:
+        """After a design iteration (collective)."""
+
+    def save(self) -> tuple[dict[str, Array], dict[str, float]]:
+        """(n, k) arrays and numbers for a checkpoint (local)."""
+
+    def restore(self, arrays: dict[str, Array], values: dict[str, float]) -> None:
+        """What `save` gave (local)."""
 
 
 def power_mean(comm: MPI.Comm, values: Array, weights: Array, p: float) -> tuple[float, Array]:

@@ -22,6 +22,7 @@ class Material(Spec):
 
     E: Positive = Field(1.0, description="Young's modulus of the solid")
     nu: Number = Field(0.3, gt=-1, lt=0.5, description="Poisson's ratio")
+    density: Positive = Field(1.0, description="mass per volume of the solid; for frequencies")
     conductivity: Positive = Field(1.0, description="of heat in the solid; for physics: heat, instead of E and nu")
     plane: Literal["stress", "strain"] = Field("stress", description="2-D only")
     interpolation: Literal["simp", "ramp"] = "simp"

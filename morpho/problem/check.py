@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from morpho.functionals import registry
-from morpho.problem.functional_spec import FunctionalSpec
+from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
 from morpho.problem.regions import Region
 from morpho.problem.spec import (
     AnyProbe,
@@ -25,6 +25,7 @@ FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow f
 BEYOND = 10**10  #: cells; memory is the first concern of so many
 LEAST = 1e-3  #: cells that a volume fraction should make up
 OC = ("compliance", "black_box")  #: objectives of the optimality criteria
+SOFTEST = 1e-6  #: void, relative to the solid, for eigenpairs
 FARTHEST = 1e9  #: distance from zero in edges of a cell
 
 
@@ -133,6 +134,8 @@ def _which_case(problem: Problem) -> list[str]:
     said, cases = [], [case.name for case in problem.loads]
     everything: list[tuple[str, AnyProbe | FunctionalSpec]] = [*probed(problem), *functionals(problem)]
     for place, asked in everything:
+        if isinstance(asked, FunctionalSpec) and asked.of_all_cases:
+            continue
         if asked.case is None and len(cases) > 1:
             said.append(f"{place}.case: there are several load cases; name one of {', '.join(cases)}")
         elif asked.case is not None and asked.case not in cases:
@@ -192,8 +195,10 @@ def check_consistency(problem: Problem) -> list[str]:
     if not problem.supports and not problem.convection:
         said.append("supports: " + ("none, and no convection" if heat else "none") + "; hold a part of the body")
     moving = problem.warmed if heat else any(support.moves for support in problem.supports)
+    free = all(isinstance(f, OwnSpec) or f.kind == "frequency" for f in problem.functionals) and problem.functionals
+    unloaded = free and not problem.probes and problem.objective.kind != "compliance"
     for i, case in enumerate(problem.loads):
-        if not case.acting and not moving:
+        if not case.acting and not moving and not unloaded:
             nothing = "no source and no temperature" if heat else "no force and no prescribed displacement"
             said.append(f"loads[{i}].{'sources' if heat else 'forces'}: {nothing}; the case does nothing")
     for i, constraint in enumerate(problem.constraints):
@@ -209,6 +214,14 @@ def check_consistency(problem: Problem) -> list[str]:
                 "never above a limit; constrain the volume, or load the structure by forces"
             )
     said += _which_case(problem) + _of_another_physics(problem) + _of_functionals(problem)
+    if any(f.kind == "frequency" for f in problem.functionals):
+        if problem.solver.degree != 1:
+            said.append("solver.degree: frequencies have degree 1 only")
+        if problem.material.E_min_ratio < SOFTEST:
+            said.append(
+                f"material.E_min_ratio: got {problem.material.E_min_ratio:g}; the eigenpairs of softer void than "
+                f"{SOFTEST:g} get lost in rounding"
+            )
     kinds = [constraint.kind for constraint in problem.constraints]
     if problem.objective.kind == "volume" and set(kinds) <= {"volume"}:
         said.append(

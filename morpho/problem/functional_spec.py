@@ -49,6 +49,16 @@ class FunctionalSpec(Spec):
         return self.kind
 
     @property
+    def sign(self) -> float:
+        """1 where the objective is minimised, -1 where it is maximised."""
+        return 1.0
+
+    @property
+    def of_all_cases(self) -> bool:
+        """Whether it looks at every load case, so that `case` is left out."""
+        return False
+
+    @property
     def regions(self) -> list[tuple[str, Region]]:
         """Its regions, each with its key."""
         return [] if self.region is None else [("region", self.region)]

@@ -26,7 +26,8 @@ _WISHES = {
         "the von Mises stress is limited or minimised by `kind: stress`, and is in the fields of a run"
     ),
     r"fatigue|safety": "morpho has no fatigue; limit the stress (kind: stress)",
-    r"freq|eigen|modal|vibrat|buckl|dynamic|damping|inertia|transient": f"{_LINEAR}, without vibration or buckling",
+    r"freq|eigen|modal|vibrat": "natural frequencies are raised or limited by `kind: frequency`, with material.density",
+    r"buckl|dynamic|damping|inertia|transient": f"{_LINEAR} and natural frequencies, without buckling or damping",
     r"heat|therm|temperature|conduct|cooling|flux|convect": (
         "heat conduction is `physics: heat`, with supports[].temperature, loads[].sources and convection"
     ),

@@ -47,7 +47,7 @@ class Responses:
 
     def _objective(self, given: AnyObjective) -> Response:
         if isinstance(given, FunctionalSpec):
-            return self._sensed(given)
+            return self._sensed(given, given.sign)
         if given.kind == "volume":
             return Volume(self.mesh)
         if given.over == "worst":
@@ -64,8 +64,8 @@ class Responses:
         limits = ((given.max, 1.0), (given.min, -1.0))
         return [Bound(response, limit, place, sign) for limit, sign in limits if limit is not None]
 
-    def _sensed(self, given: FunctionalSpec) -> Sensed:
-        return Sensed(given.name, self._problem.functionals.index(given.unlimited))
+    def _sensed(self, given: FunctionalSpec, sign: float = 1.0) -> Sensed:
+        return Sensed(given.name, self._problem.functionals.index(given.unlimited), sign)
 
     def _probed(self, probe: AnyProbe) -> Probed:
         return Probed(probe.name, [(self._probes.index(probe), 1.0)])

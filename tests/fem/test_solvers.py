@@ -110,7 +110,7 @@ def test_options_are_taken_back(preset):
     before = dict(options.getAll())
     with cantilever(preset) as physics:
         physics.solve(np.ones(physics.mesh.n))
-        assert physics._solver.ksp.getPC().getType() == {"direct": "cholesky", "multigrid": "gamg"}.get(preset, preset)
+        assert physics.solver.ksp.getPC().getType() == {"direct": "cholesky", "multigrid": "gamg"}.get(preset, preset)
         assert options.getAll() == before
     assert options.getAll() == before
 
@@ -122,7 +122,7 @@ def test_options_of_the_user_win_and_stay():
         with cantilever("multigrid", petsc_options={"ksp_max_it": 7}) as physics:
             with pytest.raises(SolverError, match="stopped after 7 iterations"):
                 physics.solve(density(physics.mesh))
-            assert physics._solver.ksp.getType() == "fcg"
+            assert physics.solver.ksp.getType() == "fcg"
         assert options.getString("elasticity_ksp_type") == "fcg"
         assert not options.hasName("elasticity_ksp_max_it")
     finally:
@@ -136,9 +136,9 @@ def test_several_solvers_at_once():
         first = one.solve(rho)
         with cantilever("direct") as other:
             np.testing.assert_allclose(other.solve(rho).compliance, first.compliance, rtol=1e-6)
-            assert other._solver.ksp.getType() == "preonly"
+            assert other.solver.ksp.getType() == "preonly"
         changed = one.solve(np.sqrt(rho))
-        assert one._solver.ksp.getType() == "cg"
+        assert one.solver.ksp.getType() == "cg"
         assert np.all(changed.compliance < first.compliance)
     with cantilever("multigrid") as alone:
         alone.solve(rho)

@@ -87,3 +87,25 @@ def beam(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
         "solver": {"rtol": 1e-12},
     }
     return parse_problem(given | parts, "beam", Path())
+
+
+def tower(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
+    """The lowest frequency as objective and as limit, with springs."""
+
+    def cut(*values: float) -> list[float]:
+        return list(values[:dim])
+
+    given: dict[str, Any] = {
+        "engine": engine,
+        "mesh": {"box": {"size": cut(2, 1, 0.7), "cells": cut(8, 4, 3)}},
+        "material": {"E": 3.0, "nu": 0.3, "density": 2.0, "E_min_ratio": 1e-3},
+        "supports": [{"region": {"plane": {"axis": "xyz"[dim - 1], "at": 0}}}],
+        "springs": [{"region": {"plane": {"axis": "x", "at": 2}}, "stiffness": cut(0.1, 0.3, 0)}],
+        "objective": {"kind": "frequency", "modes": 2},
+        "constraints": [{"volume_fraction": 0.5}, {"kind": "frequency", "modes": 4, "min": 0.1}],
+        "design": {"filter": {"kind": "cone", "radius": 0.3}, "projection": {"beta": 2}},
+        "solver": {"rtol": 1e-10},
+    }
+    if "mesh" in parts:
+        given["springs"] = []
+    return parse_problem(given | parts, "tower", Path())

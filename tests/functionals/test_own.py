@@ -71,8 +71,9 @@ def test_the_same_on_any_number_of_ranks(mpirun):
     for ranks in (2, 3):
         found = json.loads(mpirun(ranks, Path(__file__).with_name("functional_facts.py"), timeout=300))
         for name, expected in alone.items():
+            rtol, atol = (1e-6, 2e-6) if name.startswith("tower") else (1e-8, 1e-9)  # eigenpairs
             for key, value in expected.items():
-                np.testing.assert_allclose(found[name][key], value, rtol=1e-8, atol=1e-9 * np.abs(value).max())
+                np.testing.assert_allclose(found[name][key], value, rtol=rtol, atol=atol * np.abs(value).max())
 
 
 @pytest.mark.parametrize("engine", ["voxel", "assembled"])
@@ -125,3 +126,26 @@ def test_a_factory_that_fails_is_the_users():
     objective = {"kind": "own", "response": "broken", "case": "body"}
     with pytest.raises(OwnCodeError, match="response broken could not be made"):
         Parts(mixed(2, objective=objective), MPI.COMM_SELF)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (3.0, "returned float, expected a Value"),
+        (Value(1.0, d_centre={1: np.zeros((32, 2))}), "load case 1, which is not in its cases"),
+        (Value(1.0, d_centre={0: np.zeros(32)}), "expected an array with a row for each of this rank's 32 cells"),
+        (Value(1.0, d_rho=np.zeros(3)), r"d_rho: got shape \(3,\)"),
+    ],
+)
+def test_what_does_not_keep_to_the_contract_is_said(returned, said):
+    class Wrong:
+        def __init__(self, parameters, setting):
+            self.cases = (0,)
+
+        def at(self, states):
+            return returned
+
+    morpho.responses.register("wrong", Wrong)
+    problem = mixed(2, objective={"kind": "own", "response": "wrong", "case": "body"})
+    with Parts(problem, MPI.COMM_SELF) as parts, pytest.raises(OwnCodeError, match=said):
+        parts.source.estimate(np.full(parts.mesh.n, 0.5))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from morpho.fem import dummy
+from morpho.fem.eigen import Modes
 from morpho.fem.voxel.centre import Centre
 from morpho.fem.voxel.equation import VoxelEquation
+from morpho.fem.voxel.pencil import VoxelPencil
 from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 
@@ -18,6 +20,7 @@ class VoxelAdjoints:
         self.equation, self.functionals, self.comm = equation, functionals, equation.comm
         self._centre = Centre(equation.mesh, equation.law)
         places = [(k, i) for k, functional in enumerate(functionals) for i in functional.cases]
+        self._pencils: dict[int, VoxelPencil] = {}
         self.states = {place: np.zeros(equation.shape) for place in places}
 
     def fields(self) -> list[Array]:
@@ -41,6 +44,14 @@ class VoxelAdjoints:
         cg.r[:] = g
         norm = cg.start(lam, np.zeros(len(self.equation.supports.dofs)))
         return lam, cg.solve(lam, norm, None, rtol, at_most)[0]
+
+    def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
+        pencil = self._pencils.setdefault(count, VoxelPencil(self.equation, count))
+        return pencil.solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
+
+    def vectors(self) -> list[Array]:
+        """Nodal arrays of the eigenvectors that were asked for last (local)."""
+        return [v.reshape(self.equation.shape) for p in self._pencils.values() for v in p.vectors[: p.count]]
 
     def multiple_of_state(self, g: Array) -> Array | None:
         own = self.equation

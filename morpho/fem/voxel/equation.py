@@ -17,6 +17,7 @@ from morpho.fem.adjoint import Adjoints, Sensitivities, evaluate
 from morpho.fem.blocks import CoarsePhysics
 from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, idle_cases
+from morpho.fem.mass import Mass
 from morpho.fem.material import Material, make_material
 from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
 from morpho.fem.reduced import best_combination
@@ -104,6 +105,7 @@ class VoxelEquation:
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
         self._adjoints: Adjoints | None = None
+        self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
 
     def cut_off(self, void: Indices) -> list[str]:
         """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
@@ -387,6 +389,11 @@ class VoxelEquation:
         """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
         return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.components)
+
+    def vertex_modes(self) -> list[Array]:
+        """(nodes, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
+        vectors = self._adjoints.vectors() if self._adjoints else []
+        return [np.ascontiguousarray(v.transpose(0, 1, 3, 2)).reshape(-1, self.components) for v in vectors]
 
     def von_mises(self, i: int) -> Array:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
