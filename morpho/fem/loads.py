@@ -87,7 +87,8 @@ def apply_forces(
         else:
             found = find_target(mesh, force, entities)
             if found.complaint:
-                applied.append(AppliedForce(where, "nothing", np.zeros(1), f"{where}.region: {found.complaint}"))
+                nothing = np.zeros(mesh.dim if isinstance(force, Force) else 1)
+                applied.append(AppliedForce(where, "nothing", nothing, f"{where}.region: {found.complaint}"))
             else:
                 applied.append(AppliedForce(where, found.text, spread(force, found)))
     return applied
