@@ -106,11 +106,11 @@ def voxel_facts(comm: MPI.Comm, name: str) -> Facts:
     mesh = make_voxels(BOXES[name], comm)
     planes = SharedPlanes(comm, mesh.partition)
     for title, problem in problems(name).items():
-        held, _, counts = hold(mesh, problem.supports)
+        held, _, counts = hold(mesh, problem.supports, mesh.dim, np.zeros(0, np.int64))
         assert held.dofs.dtype == np.int64 and np.all(np.diff(held.dofs) > 0)
         loads, applied = [], []
         for i, case in enumerate(problem.loads):
-            forces, came_to = assemble_case(mesh, planes, case, f"loads[{i}]")
+            forces, came_to = assemble_case(mesh, planes, case, f"loads[{i}]", mesh.dim)
             assert forces.dofs.dtype == np.int64 and np.all(np.diff(forces.dofs) > 0)
             loads.append(forces)
             applied += came_to
