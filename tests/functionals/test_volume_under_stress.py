@@ -38,7 +38,7 @@ def light(**parts):
         "objective": {"kind": "volume_under_stress", "limit": 18, "exclude": [tip]},
         "constraints": [{"volfrac": 1}],
         "design": {"filter": {"kind": "cone", "radius": 0.1}, "initial": 0.5, "passive": {"solid": [tip]}},
-        "optimizer": {"max_iterations": 200, "move_limit": 0.15, "objective_tolerance": 0, "tolerance": 0},
+        "optimizer": {"max_iterations": 240, "move_limit": 0.05, "objective_tolerance": 0, "tolerance": 0},
         "solver": {"rtol": 1e-6},
     }
     return beam(2, **given | parts)
