@@ -42,8 +42,9 @@ class AssembledAdjoints:
         return np.asarray(lam.x.array), taken
 
     def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
-        pencil = self._pencils.setdefault(count, AssembledPencil(self.equation, count))
-        return pencil.solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
+        if count not in self._pencils:
+            self._pencils[count] = AssembledPencil(self.equation, count)
+        return self._pencils[count].solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
 
     def vectors(self) -> list[Array]:
         """Local vectors with ghosts of the eigenvectors that were asked for last (collective)."""

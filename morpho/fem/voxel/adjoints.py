@@ -46,8 +46,9 @@ class VoxelAdjoints:
         return lam, cg.solve(lam, norm, None, rtol, at_most)[0]
 
     def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
-        pencil = self._pencils.setdefault(count, VoxelPencil(self.equation, count))
-        return pencil.solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
+        if count not in self._pencils:
+            self._pencils[count] = VoxelPencil(self.equation, count)
+        return self._pencils[count].solve(rho, self.equation.mass, slope, rtol or self.equation.rtol, fading)
 
     def vectors(self) -> list[Array]:
         """Nodal arrays of the eigenvectors that were asked for last (local)."""
