@@ -11,15 +11,14 @@ from morpho.memory import available, expected, gigabytes
 from morpho.mesh import Mesh
 from morpho.parts import Parts
 from morpho.problem import Problem
+from morpho.problem.acting import Seen
 from morpho.problem.base import Continuation
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.spec import (
-    AnyProbe,
     ComplianceConstraint,
     Constraint,
     DisplacementConstraint,
     Probe,
-    SourcesProbe,
     Support,
     TemperatureConstraint,
 )
@@ -173,9 +172,9 @@ def _held(support: Support) -> str:
     return f"components {fixed}, value {support.value}"
 
 
-def _probed(probe: AnyProbe) -> str:
+def _probed(probe: Seen) -> str:
     if not isinstance(probe, Probe):
-        where = f" of {probe.region}" if not isinstance(probe, SourcesProbe) and probe.region is not None else ""
+        where = f" of {probe.region}" if probe.region is not None else ""
         return f"mean temperature{where}" + (f", case {probe.case}" if probe.case else "")
     direction = probe.direction if isinstance(probe.direction, str) else _vector(np.array(probe.direction))
     return f"displacement of {probe.region} along {direction}" + (f", case {probe.case}" if probe.case else "")

@@ -9,13 +9,14 @@ from mpi4py import MPI
 
 import numpy as np
 
-from morpho.feasibility import responses
+from morpho.feasibility import Response, responses
 from morpho.gradients import sharing
 from morpho.interfaces import Status
 from morpho.parts import Parts
 from morpho.record import Recorder
 from morpho.result import Result
 from morpho.step import Step
+from morpho.stopping import FEASIBLE
 
 VANISHED = 1e-3  #: volume fraction of a design that is nothing
 
@@ -24,6 +25,8 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
     """Collect the figures of a run that ended with step `last` (collective)."""
     nothing = np.zeros(0)
     found = responses(parts.responses.bounds, [float(g) for g in last.constraints]) if last else {}
+    own = {name: limit for _, part in parts.evolving for name, limit in part.limits().items()} if last else {}
+    found |= {name: Response(value, limit, value <= (1 + FEASIBLE) * limit) for name, (value, limit) in own.items()}
     is_feasible = last is not None and all(response.feasible for response in found.values())
     return Result(
         name=parts.problem.name,

@@ -185,6 +185,8 @@ def _response_complaints(problem: Problem) -> list[str]:
     """Why a source does not serve where more than compliances is sought or limited (local)."""
     name = problem.gradient.source
     carries = registry.carries(name)
+    if problem.design.robust is not None and carries == "compliance":
+        return [f"gradient.source: {name} works on the drawn design, not on a robust one; use secant, inexact or exact"]
     if problem.functionals and carries != "any":
         kinds = " and ".join(sorted({f.label for f in problem.functionals}))
         return [f"gradient.source: {name} cannot carry {kinds}, which is not linear in the state; use exact or inexact"]

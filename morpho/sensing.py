@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from morpho.errors import InputError
@@ -13,7 +15,7 @@ from morpho.interfaces import Array
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.select import advice, cells_in
 from morpho.parallel import any_rank
-from morpho.problem.check import regions
+from morpho.problem.check import functionals
 from morpho.problem.regions import Region
 from morpho.problem.spec import Problem
 
@@ -30,19 +32,28 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
     def centers() -> Array:
         return np.concatenate(list(mesh.center_sets()))[:, : mesh.dim]
 
-    def within(region: Region) -> Array:
+    def within(region: Region, place: str) -> Array:
         inside = np.zeros(mesh.n)
         inside[cells_in(mesh, region)] = 1
         if not any_rank(mesh.comm, bool(inside.any())):
-            place = next(place for place, given in regions(problem) if given == region)
             said.append(f"{place}: no cell lies in {region}; {advice(mesh, region, cells=True)}")
         return inside
 
     for spec in problem.functionals:
-        inside = np.ones(mesh.n) if spec.region is None else within(spec.region)
-        case = problem.case_of(spec)
+        place = next(place for place, given in functionals(problem) if given.unlimited == spec)
+        inside = np.ones(mesh.n) if spec.region is None else within(spec.region, f"{place}.region")
+
+        def without(others: Sequence[Region], inside: Array = inside, place: str = place) -> Array:
+            left = inside.copy()
+            for i, region in enumerate(others):
+                left *= 1 - within(region, f"{place}.exclude[{i}]")
+            if not any_rank(mesh.comm, bool(left.any())):
+                said.append(f"{place}.exclude: leaves no cell; make it smaller")
+                return inside
+            return left
+
         where = (mesh.comm, mesh.dim, mesh.volumes, centers, inside)
-        made.append(registry.create(spec, Setting(*where, case, len(problem.loads), solid, within)))
+        made.append(registry.create(spec, Setting(*where, problem.case_of(spec), len(problem.loads), solid, without)))
     if said:
         raise InputError(said)
     return made

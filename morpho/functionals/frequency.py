@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from morpho.problem.base import Count
 from morpho.problem.functional_spec import FunctionalSpec
 
 P = 20.0  #: exponent of the smooth minimum: two modes that coincide count as 1.7 % lower
+SOFTEST = 1e-6  #: void, relative to the solid
 
 
 class FrequencySpec(FunctionalSpec):
@@ -27,6 +28,21 @@ class FrequencySpec(FunctionalSpec):
     @property
     def sign(self) -> float:
         return -1.0
+
+    @property
+    def needs_loads(self) -> bool:
+        return False
+
+    def complaints(self, problem: Any) -> list[str]:
+        said = []
+        if problem.solver.degree != 1:
+            said.append("solver.degree: frequencies have degree 1 only")
+        if problem.material.E_min_ratio < SOFTEST:
+            said.append(
+                f"material.E_min_ratio: got {problem.material.E_min_ratio:g}; the eigenpairs of softer void than "
+                f"{SOFTEST:g} get lost in rounding"
+            )
+        return said
 
 
 class Frequency:

@@ -29,7 +29,7 @@ class Setting:
     case: int  #: number of its load case
     n_cases: int  #: load cases of the problem
     solid: Array  #: (6, m) stress xx, yy, zz, yz, xz, xy of the solid from the strain; (m, m) heat flow, see `States`
-    within: Callable[[Region], Array]  #: (n,) 1 in another region, else 0 (collective)
+    without: Callable[[Sequence[Region]], Array]  #: (n,) `inside`, 0 in other regions as well (collective)
 
 
 class Modes(Protocol):
@@ -88,6 +88,9 @@ class Evolving(Protocol):
     def advance(self) -> None:
         """After a design iteration (collective)."""
 
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Limits of its own, by name: what the last design came to, and at most what (local)."""
+
     def save(self) -> tuple[dict[str, Array], dict[str, float]]:
         """(n, k) arrays and numbers for a checkpoint (local)."""
 
@@ -114,3 +117,15 @@ def power_mean(comm: MPI.Comm, values: Array, weights: Array, p: float) -> tuple
 #: von Mises stress squared is s . VON_MISES s, s as in `Setting.solid`
 VON_MISES = np.diag([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
 VON_MISES[:3, :3] -= 0.5 * (1 - np.eye(3))
+TINY = 1e-30  #: stress squared, for the derivative of the root
+
+
+def von_mises(strain: Array, solid: Array) -> tuple[Array, Array]:
+    """(n,) von Mises stress of the solid from its strain (n, m), and its derivative (n, m) (local).
+
+    Args:
+        solid: see `Setting`.
+    """
+    pulled = strain @ (solid.T @ VON_MISES @ solid)
+    stress = np.sqrt(np.einsum("nk,nk->n", pulled, strain) + TINY)
+    return stress, pulled / stress[:, None]

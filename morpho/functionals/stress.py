@@ -9,15 +9,12 @@ from mpi4py import MPI
 import numpy as np
 from pydantic import Field
 
-from morpho.functionals.functional import VON_MISES, Setting, States, Value, power_mean
+from morpho.functionals.functional import Setting, States, Value, power_mean, von_mises
 from morpho.problem.base import Number
-from morpho.problem.functional_spec import FunctionalSpec
-from morpho.problem.regions import Region
-
-TINY = 1e-30  #: stress squared, relative to nothing; for the root's derivative
+from morpho.problem.functional_spec import ExcludingSpec
 
 
-class StressSpec(FunctionalSpec):
+class StressSpec(ExcludingSpec):
     """The highest of rho^q times the von Mises stress of the solid, at the centres of the cells of a region.
 
     In void it is zero, in the solid the stress (q = 1/2: Le, Norato, Bruns, Ha & Tortorelli 2010). Its derivative is
@@ -29,14 +26,6 @@ class StressSpec(FunctionalSpec):
     p: Number = Field(8.0, ge=1, le=100, description="the larger, the closer to the highest stress")
     relaxation: Number = Field(0.5, ge=0, le=3, description="q; 0 takes the stress of the solid in void, too")
     scaled: bool = Field(True, description="whether the value is the maximum itself, not the p-mean")
-    exclude: tuple[Region, ...] = Field(
-        (), description="cells that do not count: near loads, supports and sharp corners stress grows with refinement"
-    )
-
-    @property
-    def regions(self) -> list[tuple[str, Region]]:
-        own = [] if self.region is None else [("region", self.region)]
-        return [*own, *((f"exclude[{i}]", region) for i, region in enumerate(self.exclude))]
 
 
 class Stress:
@@ -46,16 +35,12 @@ class Stress:
 
     def __init__(self, spec: StressSpec, setting: Setting) -> None:
         self.spec, self.comm, self.cases = spec, setting.comm, (setting.case,)
-        self.weights = setting.volumes * setting.inside
-        for region in spec.exclude:
-            self.weights = self.weights * (1 - setting.within(region))
-        self.form = setting.solid.T @ VON_MISES @ setting.solid  #: vm^2 = e . form e
+        self.weights = setting.volumes * setting.without(spec.exclude)
+        self.solid = setting.solid
 
     def at(self, states: States) -> Value:
         spec, (case,) = self.spec, self.cases
-        strain = states.gradient(case)
-        pulled = strain @ self.form
-        vm = np.sqrt(np.einsum("nk,nk->n", pulled, strain) + TINY)
+        vm, d_vm = von_mises(states.gradient(case), self.solid)
         factor = states.rho**spec.relaxation
         stress = factor * vm
         value, slope = power_mean(self.comm, stress, self.weights, spec.p)
@@ -65,7 +50,7 @@ class Stress:
         d_rho = None
         if spec.relaxation:
             d_rho = slope * vm * spec.relaxation * np.maximum(states.rho, 1e-9) ** (spec.relaxation - 1)
-        return Value(value, d_gradient={case: (slope * factor / vm)[:, None] * pulled}, d_rho=d_rho)
+        return Value(value, d_gradient={case: (slope * factor)[:, None] * d_vm}, d_rho=d_rho)
 
 
 SPEC, FUNCTIONAL = StressSpec, Stress

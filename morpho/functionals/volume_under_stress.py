@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mpi4py import MPI
+
 import numpy as np
 from pydantic import Field
 
-from morpho.functionals.functional import VON_MISES, Setting, States, Value
+from morpho.functionals.functional import Setting, States, Value, von_mises
 from morpho.interfaces import Array
 from morpho.problem.base import Count, Number, Positive
-from morpho.problem.functional_spec import FunctionalSpec
-from morpho.problem.regions import Region
+from morpho.problem.functional_spec import ExcludingSpec
 
-TINY = 1e-30  #: stress squared, for the derivative of the root
+TINY = 1e-30  #: density, for a power below one
 GROW, MOST = 1.1, 1e4  #: of the penalty, at every update, and its largest value
 
 
-class VolumeUnderStressSpec(FunctionalSpec):
+class VolumeUnderStressSpec(ExcludingSpec):
     """Volume fraction + mean of (lam h + mu/2 h^2), h = max(g, -lam/mu), g = rho^q L (L^2 + 1), L = vm/limit - 1.
 
     Giraldo-Londono & Paulino (2021): one number for the limits of all cells and load cases, one adjoint solve a case.
@@ -27,14 +28,8 @@ class VolumeUnderStressSpec(FunctionalSpec):
     kind: Literal["volume_under_stress"]
     limit: Positive = Field(description="of the von Mises stress of the solid, in every cell and load case")
     relaxation: Number = Field(3.0, ge=0, le=6, description="q: how fast the limit fades in grey")
-    exclude: tuple[Region, ...] = Field((), description="cells without a limit")
     penalty: Positive = Field(10.0, description="mu of the first iterations")
     every: Count = Field(5, description="iterations between updates of the multipliers")
-
-    @property
-    def regions(self) -> list[tuple[str, Region]]:
-        own = [] if self.region is None else [("region", self.region)]
-        return [*own, *((f"exclude[{i}]", region) for i, region in enumerate(self.exclude))]
 
     @property
     def of_all_cases(self) -> bool:
@@ -48,12 +43,10 @@ class VolumeUnderStress:
 
     def __init__(self, spec: VolumeUnderStressSpec, setting: Setting) -> None:
         self.spec, self.comm, self.cases = spec, setting.comm, tuple(range(setting.n_cases))
-        self.limited = setting.inside.copy()
-        for region in spec.exclude:
-            self.limited *= 1 - setting.within(region)
+        self.limited = setting.without(spec.exclude)
         self.share = setting.volumes / self.comm.allreduce(float(setting.volumes.sum()))
         self.count = len(self.cases) * self.comm.allreduce(float(self.limited.sum()))
-        self.form = setting.solid.T @ VON_MISES @ setting.solid  #: vm^2 = e . form e
+        self.solid, self.highest = setting.solid, 0.0  #: root of density times stress, of the last design
         self.multipliers: Array = np.zeros((len(self.cases), len(self.share)))
         self.excess = self.multipliers.copy()  #: h of the last design
         self.penalty, self.steps = spec.penalty, 0
@@ -62,19 +55,19 @@ class VolumeUnderStress:
         rho, spec = states.rho, self.spec
         solid = rho**spec.relaxation
         d_solid = spec.relaxation * np.maximum(rho, TINY) ** max(spec.relaxation - 1, 0.0)
-        total, d_rho, d_gradient = float(self.share @ rho), self.share.copy(), {}
+        total, d_rho, d_gradient, highest = float(self.share @ rho), self.share.copy(), {}, 0.0
         for k in self.cases:
-            strain = states.gradient(k)
-            pulled = strain @ self.form
-            vm = np.sqrt(np.einsum("nk,nk->n", pulled, strain) + TINY)
+            vm, d_vm = von_mises(states.gradient(k), self.solid)
+            highest = max(highest, float((self.limited * np.sqrt(rho) * vm).max(initial=0)))
             over = vm / spec.limit - 1
             g = self.limited * solid * over * (over**2 + 1)
             h = np.maximum(g, -self.multipliers[k] / self.penalty)
             slope = self.limited * (self.multipliers[k] + self.penalty * h) / self.count
             total += float((self.multipliers[k] + self.penalty / 2 * h) @ h) / self.count
             d_rho += slope * d_solid * over * (over**2 + 1)
-            d_gradient[k] = (slope * solid * (3 * over**2 + 1) / (spec.limit * vm))[:, None] * pulled
+            d_gradient[k] = (slope * solid * (3 * over**2 + 1) / spec.limit)[:, None] * d_vm
             self.excess[k] = h
+        self.highest = float(self.comm.allreduce(highest, MPI.MAX))
         return Value(self.comm.allreduce(total), d_gradient=d_gradient, d_rho=d_rho)
 
     def advance(self) -> None:
@@ -83,6 +76,10 @@ class VolumeUnderStress:
         if self.steps % self.spec.every == 0:
             self.multipliers = self.multipliers + self.penalty * self.excess
             self.penalty = min(GROW * self.penalty, MOST)
+
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The highest stress, times the root of the density, and its limit (local)."""
+        return {"highest stress": (self.highest, self.spec.limit)}
 
     def save(self) -> tuple[dict[str, Array], dict[str, float]]:
         """(n, k) arrays and numbers for a checkpoint (local)."""

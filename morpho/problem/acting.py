@@ -249,10 +249,6 @@ class SourcesProbe(Spec):
         """The sources."""
         return LoadCase(sources=self.sources)
 
-    @property
-    def name(self) -> str:
-        """In result.json."""
-        return f"compliance[{self.case}]"
 
-
+Seen = Probe | TemperatureProbe
 AnyProbe = Probe | TemperatureProbe | SourcesProbe

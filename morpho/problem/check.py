@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from morpho.functionals import registry
-from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
+from morpho.problem.acting import Seen
+from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
 from morpho.problem.spec import (
-    AnyProbe,
     BoxMesh,
     ComplianceConstraint,
     DisplacementConstraint,
@@ -25,7 +25,6 @@ FLATTEST = 1e-5  #: edge of a cell relative to the whole box; selections allow f
 BEYOND = 10**10  #: cells; memory is the first concern of so many
 LEAST = 1e-3  #: cells that a volume fraction should make up
 OC = ("compliance", "black_box")  #: objectives of the optimality criteria
-SOFTEST = 1e-6  #: void, relative to the solid, for eigenpairs
 FARTHEST = 1e9  #: distance from zero in edges of a cell
 
 
@@ -98,7 +97,7 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
     return said
 
 
-def probed(problem: Problem) -> Iterator[tuple[str, AnyProbe]]:
+def probed(problem: Problem) -> Iterator[tuple[str, Seen]]:
     """Every displacement and temperature that is minimised or limited, with its place (local)."""
     if problem.objective.probe is not None:
         yield "objective", problem.objective.probe
@@ -132,7 +131,7 @@ def _of_functionals(problem: Problem) -> list[str]:
 def _which_case(problem: Problem) -> list[str]:
     """Complaints about the load cases that displacements, temperatures and functionals are of (local)."""
     said, cases = [], [case.name for case in problem.loads]
-    everything: list[tuple[str, AnyProbe | FunctionalSpec]] = [*probed(problem), *functionals(problem)]
+    everything: list[tuple[str, Seen | FunctionalSpec]] = [*probed(problem), *functionals(problem)]
     for place, asked in everything:
         if isinstance(asked, FunctionalSpec) and asked.of_all_cases:
             continue
@@ -195,7 +194,7 @@ def check_consistency(problem: Problem) -> list[str]:
     if not problem.supports and not problem.convection:
         said.append("supports: " + ("none, and no convection" if heat else "none") + "; hold a part of the body")
     moving = problem.warmed if heat else any(support.moves for support in problem.supports)
-    free = all(isinstance(f, OwnSpec) or f.kind == "frequency" for f in problem.functionals) and problem.functionals
+    free = bool(problem.functionals) and not any(given.needs_loads for given in problem.functionals)
     unloaded = free and not problem.probes and problem.objective.kind != "compliance"
     for i, case in enumerate(problem.loads):
         if not case.acting and not moving and not unloaded:
@@ -214,14 +213,7 @@ def check_consistency(problem: Problem) -> list[str]:
                 "never above a limit; constrain the volume, or load the structure by forces"
             )
     said += _which_case(problem) + _of_another_physics(problem) + _of_functionals(problem)
-    if any(f.kind == "frequency" for f in problem.functionals):
-        if problem.solver.degree != 1:
-            said.append("solver.degree: frequencies have degree 1 only")
-        if problem.material.E_min_ratio < SOFTEST:
-            said.append(
-                f"material.E_min_ratio: got {problem.material.E_min_ratio:g}; the eigenpairs of softer void than "
-                f"{SOFTEST:g} get lost in rounding"
-            )
+    said += dict.fromkeys(text for given in problem.functionals for text in given.complaints(problem))
     kinds = [constraint.kind for constraint in problem.constraints]
     if problem.objective.kind == "volume" and set(kinds) <= {"volume"}:
         said.append(
@@ -232,6 +224,8 @@ def check_consistency(problem: Problem) -> list[str]:
             said.append("objective.over: there is one load case, which is the worst; leave it out")
         if problem.warmed:
             said.append("objective.over: worst takes temperatures of zero only; shift them, or leave it out")
+        elif moving:
+            said.append("objective.over: where supports move, compliances may be negative, and none is the worst")
         if problem.optimizer.kind == "oc":
             said.append("optimizer.kind: oc does not settle between load cases; use mma for the worst of them")
     if problem.objective.kind == "black_box":
@@ -270,8 +264,6 @@ def _robust(problem: Problem) -> list[str]:
             "design.robust: the thinner design is the worst one for a compliance under fixed loads and volume "
             "constraints only; leave it out"
         )
-    if problem.gradient.source in ("dni", "bp_lambda", "guided_es", "koopman"):
-        said.append(f"design.robust: {problem.gradient.source} works on the drawn design; use another gradient.source")
     return said
 
 

@@ -54,6 +54,15 @@ class FunctionalSpec(Spec):
         return 1.0
 
     @property
+    def needs_loads(self) -> bool:
+        """Whether it is nothing where no load acts."""
+        return True
+
+    def complaints(self, problem: Any) -> list[str]:
+        """What else of a problem it cannot do with (local)."""
+        return []
+
+    @property
     def of_all_cases(self) -> bool:
         """Whether it looks at every load case, so that `case` is left out."""
         return False
@@ -69,6 +78,18 @@ class FunctionalSpec(Spec):
         return self.model_copy(update={"max": None, "min": None})
 
 
+class ExcludingSpec(FunctionalSpec):
+    """The keys of a functional that leaves cells out."""
+
+    exclude: tuple[Region, ...] = Field(
+        (), description="cells that do not count: near loads, supports and sharp corners stress grows with refinement"
+    )
+
+    @property
+    def regions(self) -> list[tuple[str, Region]]:
+        return [*super().regions, *((f"exclude[{i}]", region) for i, region in enumerate(self.exclude))]
+
+
 class OwnSpec(FunctionalSpec):
     """A response that a program has registered with `morpho.responses.register`."""
 
@@ -79,3 +100,7 @@ class OwnSpec(FunctionalSpec):
     @property
     def label(self) -> str:
         return self.response
+
+    @property
+    def needs_loads(self) -> bool:
+        return False

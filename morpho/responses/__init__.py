@@ -10,10 +10,10 @@ from morpho.functionals.registry import register
 from morpho.interfaces import Array, Evaluation, Gradient, Pullback
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_dot
+from morpho.problem.acting import Seen
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.spec import (
     AnyObjective,
-    AnyProbe,
     ComplianceConstraint,
     Constraint,
     LoadCase,
@@ -67,7 +67,7 @@ class Responses:
     def _sensed(self, given: FunctionalSpec, sign: float = 1.0) -> Sensed:
         return Sensed(given.name, self._problem.functionals.index(given.unlimited), sign)
 
-    def _probed(self, probe: AnyProbe) -> Probed:
+    def _probed(self, probe: Seen) -> Probed:
         return Probed(probe.name, [(self._probes.index(probe), 1.0)])
 
     def _compliance(self, case: str | None = None) -> Response:

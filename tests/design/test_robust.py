@@ -100,11 +100,11 @@ def test_least_length(eta, expected):
     ("parts", "said"),
     [
         ({"design": {"robust": {}}}, "design.robust: needs a filter and design.projection"),
-        ({"gradient": {"source": "koopman"}}, "design.robust: koopman works on the drawn design"),
+        ({"gradient": {"source": "koopman"}}, "gradient.source: koopman works on the drawn design"),
         ({"objective": {"kind": "volume"}}, "design.robust: the thinner design is the worst one"),
     ],
 )
 def test_what_cannot_be_is_said(parts, said):
     with pytest.raises(InputError) as error:
-        beam(**parts)
+        Parts(beam(**parts), MPI.COMM_SELF)
     assert said in str(error.value)

@@ -8,6 +8,7 @@ from functional_problems import beam
 from helpers import evaluate, random_cells, taylor_rates
 
 import morpho
+from morpho.errors import InputError
 from morpho.parts import Parts
 
 LIGHT = {"kind": "volume_under_stress", "limit": 1.5}
@@ -53,6 +54,23 @@ def test_the_limit_is_met_in_every_cell():
     assert stress.max() < 1.03 * 18
     assert result.volume < 0.6
     assert result.von_mises["tip"] > 0
+
+
+def test_a_limit_that_is_exceeded_is_said(tmp_path):
+    """In the message, in `feasible` and among the responses, whatever the objective says."""
+    few = {"max_iterations": 3, "objective_tolerance": 0}
+    result = morpho.solve(light(optimizer=few), tmp_path / "run", MPI.COMM_SELF)
+    response = result.responses["highest stress"]
+    assert response.value > 1.02 * response.limit == 1.02 * 18 and not response.feasible and not result.feasible
+    assert "does not meet its constraints" in result.message
+    assert "constraint not met: highest stress" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("objective", [{"kind": "stress"}, {"kind": "volume_under_stress", "limit": 1}])
+def test_nothing_left_to_limit_is_refused(objective):
+    everything = {"box": {"min": [0, 0], "max": [2, 1]}}
+    with pytest.raises(InputError, match=r"objective\.exclude: leaves no cell"):
+        Parts(light(objective=objective | {"exclude": [everything]}), MPI.COMM_SELF)
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path):
