@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,30 @@ def taylor_rates(f: Callable[[Array], tuple[float, Array]], x: Array, dx: Array,
     value, derivative = f(x)
     rest = [abs(f(x + s * dx)[0] - value - s * float(derivative @ dx)) for s in h / 2.0 ** np.arange(4)]
     return np.log2(np.array(rest[:-1]) / np.array(rest[1:]))
+
+
+def rates_of_rows(parts: Parts, rows: Iterable[int], h: float = 2e-3) -> list[float]:
+    """The lowest Taylor rate through the whole chain, of the objective (row 0) and of constraints (1, 2, ...)."""
+    x, dx = random_cells(parts.mesh, 0.4, 0.6), random_cells(parts.mesh, -1, 1, seed=3)
+
+    def value(x: Array, row: int) -> tuple[float, Array]:
+        found = evaluate(parts, x)
+        every = np.append(found.objective, found.constraints)
+        return float(every[row]), np.vstack([found.d_objective, found.d_constraints])[row]
+
+    return [float(taylor_rates(partial(value, row=row), x, dx, h).min()) for row in rows]
+
+
+def assert_engines_agree(make: Callable[[str], Problem], rtol: float = 1e-8, atol: float = 1e-9) -> None:
+    """Objective, constraints and all derivatives of both engines at a random design; `make` takes the engine."""
+    found = []
+    for engine in ("voxel", "assembled"):
+        with Parts(make(engine), MPI.COMM_SELF) as parts:
+            one = evaluate(parts, random_cells(parts.mesh, 0.3, 0.7))
+            d = [by_key(parts.mesh, row) for row in (one.d_objective, *one.d_constraints)]
+        found.append([np.array([one.objective]), one.constraints, *d])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol * np.abs(theirs).max())
 
 
 def resultant(physics: AssembledEquation, case: int = 0, rho: Array | None = None) -> tuple[Array, Array]:

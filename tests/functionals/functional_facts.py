@@ -7,14 +7,15 @@ from typing import Any
 
 from mpi4py import MPI
 
-from functional_problems import Mixed, beam, mixed, tower
+from functional_problems import Mixed, beam, limited, mixed, tower
 from helpers import by_key, evaluate, main, random_cells
 
 import morpho
 from morpho.parts import Parts
 from morpho.problem import Problem
 
-PROBLEMS = [(dim, engine, make) for dim in (2, 3) for engine in ("voxel", "assembled") for make in (mixed, beam, tower)]
+MAKERS = (mixed, beam, tower, limited)
+PROBLEMS = [(dim, engine, make) for dim in (2, 3) for engine in ("voxel", "assembled") for make in MAKERS]
 
 
 def values(comm: MPI.Comm, problem: Problem) -> dict[str, Any]:

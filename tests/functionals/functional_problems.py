@@ -109,3 +109,12 @@ def tower(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
     if "mesh" in parts:
         given["springs"] = []
     return parse_problem(given | parts, "tower", Path())
+
+
+def limited(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
+    """Limits in every cell as objective, the largest displacement as limit."""
+    given: dict[str, Any] = {
+        "objective": {"kind": "volume_under_stress", "limit": 1.5},
+        "constraints": [{"volume_fraction": 0.5}, {"kind": "peak_displacement", "case": "side", "p": 6, "max": 5.0}],
+    }
+    return beam(dim, engine, **given | parts)

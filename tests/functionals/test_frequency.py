@@ -7,7 +7,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 from functional_problems import tower
-from helpers import by_key, evaluate, random_cells, taylor_rates
+from helpers import assert_engines_agree, by_key, evaluate, random_cells, rates_of_rows, taylor_rates
 
 import morpho
 from morpho.functionals.functional import Value
@@ -49,27 +49,12 @@ def test_published_frequencies(held, published, engine):
 @pytest.mark.parametrize(("dim", "engine"), PROBLEMS)
 def test_derivatives_through_the_whole_chain(dim, engine):
     with Parts(tower(dim, engine), MPI.COMM_SELF) as parts:
-        x, dx = random_cells(parts.mesh, 0.4, 0.6), random_cells(parts.mesh, -1, 1, seed=3)
-        for row in (0, 2):
-
-            def f(x, row=row):
-                found = evaluate(parts, x)
-                every = np.append(found.objective, found.constraints)
-                return float(every[row]), np.vstack([found.d_objective, found.d_constraints])[row]
-
-            assert taylor_rates(f, x, dx, h=4e-3).min() > 1.9
+        assert min(rates_of_rows(parts, (0, 2), h=4e-3)) > 1.9
 
 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_both_engines_find_the_same(dim):
-    found = []
-    for engine in ("voxel", "assembled"):
-        with Parts(tower(dim, engine), MPI.COMM_SELF) as parts:
-            one = evaluate(parts, random_cells(parts.mesh, 0.3, 0.7))
-            d = [by_key(parts.mesh, row) for row in (one.d_objective, *one.d_constraints)]
-        found.append([np.array([one.objective]), one.constraints, *d])
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * np.abs(theirs).max())
+    assert_engines_agree(lambda engine: tower(dim, engine), rtol=1e-6, atol=1e-6)
 
 
 def test_modes_that_coincide_have_one_smooth_value():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from functional_facts import PROBLEMS, facts
 from functional_problems import Mixed, mixed
-from helpers import by_key, evaluate, random_cells, taylor_rates
+from helpers import assert_engines_agree, random_cells, rates_of_rows
 
 import morpho
 from morpho.errors import InputError, OwnCodeError
@@ -42,27 +42,12 @@ def registered():
 @pytest.mark.parametrize(("dim", "engine"), [(dim, e) for dim in (2, 3) for e in ("voxel", "assembled")])
 def test_derivatives_through_the_whole_chain(dim, engine):
     with Parts(mixed(dim, engine), MPI.COMM_SELF) as parts:
-        x, dx = random_cells(parts.mesh, 0.4, 0.6), random_cells(parts.mesh, -1, 1, seed=3)
-        for row in (0, 2):
-
-            def f(x, row=row):
-                found = evaluate(parts, x)
-                every = np.append(found.objective, found.constraints)
-                return float(every[row]), np.vstack([found.d_objective, found.d_constraints])[row]
-
-            assert taylor_rates(f, x, dx, h=2e-3).min() > 1.9
+        assert min(rates_of_rows(parts, (0, 2))) > 1.9
 
 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_both_engines_find_the_same(dim):
-    found = []
-    for engine in ("voxel", "assembled"):
-        with Parts(mixed(dim, engine), MPI.COMM_SELF) as parts:
-            one = evaluate(parts, random_cells(parts.mesh, 0.3, 0.7))
-            d = [by_key(parts.mesh, row) for row in (one.d_objective, *one.d_constraints)]
-        found.append([np.array([one.objective]), one.constraints, *d])
-    for ours, theirs in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9 * np.abs(theirs).max())
+    assert_engines_agree(lambda engine: mixed(dim, engine))
 
 
 def test_the_same_on_any_number_of_ranks(mpirun):

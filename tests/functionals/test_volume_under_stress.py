@@ -4,14 +4,19 @@ from mpi4py import MPI
 
 import numpy as np
 import pytest
-from functional_problems import beam
-from helpers import evaluate, random_cells, taylor_rates
+from functional_problems import beam, limited
+from helpers import assert_engines_agree, evaluate, random_cells, taylor_rates
 
 import morpho
 from morpho.errors import InputError
 from morpho.parts import Parts
 
 LIGHT = {"kind": "volume_under_stress", "limit": 1.5}
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_both_engines_find_the_same(dim):
+    assert_engines_agree(lambda engine: limited(dim, engine))
 
 
 @pytest.mark.parametrize(("dim", "engine"), [(dim, e) for dim in (2, 3) for e in ("voxel", "assembled")])
