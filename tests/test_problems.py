@@ -40,7 +40,7 @@ COARSE = {
     ),
     "robust_2d": (["mesh.box.cells=[60,20]"], 1341.68057, 520.983167),
     "robust_3d": (["mesh.box.cells=[16,8,8]", "design.filter.radius=0.3"], 7962.18037, 4392.78028),
-    "beam_frequency": (["mesh.box.cells=[40,5]", "design.filter.radius=0.4"], -71.4400205, -81.9920421),
+    "beam_frequency": (["mesh.box.cells=[40,5]", "design.filter.radius=0.4"], -71.4400205, -79.4229206),
     "frequency_3d": (
         ["mesh.box.cells=[8,8,24]", "design.filter.radius=0.3", "design.passive.solid=[]"],
         -0.208831189,

@@ -12,7 +12,7 @@ from morpho.interfaces import Array
 
 GUARDS = 2  #: vectors beside those that are asked for, which the last ones converge by
 DEPENDENT = 1e-10  #: eigenvalue of a scaled Gram matrix below which directions count as dependent
-MOST = 150  #: iterations
+MOST = 1000  #: iterations; a loose piece in void is a mode that takes some hundred to find
 ENOUGH = 1e-3  #: relative residual that will do after so many: the error of the eigenvalue is its square
 
 

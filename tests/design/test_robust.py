@@ -15,7 +15,7 @@ from morpho.errors import InputError
 from morpho.parts import Parts
 from morpho.problem.load import parse_problem
 
-PROBLEM = Path(__file__).parents[2] / "problems" / "robust_2d.yaml"
+PROBLEMS = Path(__file__).parents[2] / "problems"
 
 
 def beam(engine="voxel", **parts):
@@ -37,12 +37,12 @@ def beam(engine="voxel", **parts):
 
 
 def opened(solid, radius):
-    """The cells of a picture in 0 and 1 that discs of a radius in cells fit into; the border does not count."""
+    """The cells of a picture in 0 and 1 that balls of a radius in cells fit into; the border does not count."""
     reach = int(np.ceil(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    x = np.indices((2 * reach + 1,) * solid.ndim) - reach
     padded = np.pad(solid, 2 * reach, mode="edge")
-    found = ndimage.binary_opening(padded, x**2 + y**2 <= radius**2)
-    return found[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+    found = ndimage.binary_opening(padded, np.sum(x**2, axis=0) <= radius**2)
+    return found[(slice(2 * reach, -2 * reach),) * solid.ndim]
 
 
 @pytest.mark.parametrize("engine", ["voxel", "assembled"])
@@ -70,23 +70,27 @@ def test_the_objective_is_that_of_the_thinner_one(engine):
     assert compliances == sorted(compliances, reverse=True)
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("robust") / "run"
-    return morpho.solve(morpho.load_problem(PROBLEM), folder, MPI.COMM_SELF)
+@pytest.fixture(scope="module", params=["robust_2d", "robust_3d"])
+def run(request):
+    problem = morpho.load_problem(PROBLEMS / f"{request.param}.yaml")
+    return problem, morpho.solve(problem, comm=MPI.COMM_SELF)
 
 
-def test_members_and_holes_have_the_least_length(result):
+def test_members_and_holes_have_the_least_length(run):
     """To one cell, by opening the solid and the void of the design as it is drawn."""
-    picture = result.rho.reshape(60, 180) > 0.5
-    radius = (least_length(0.3) * 3 * 3 - 1) / 2  # three cells to a unit, less one cell
-    lost = [solid & ~opened(solid, radius) for solid in (picture, ~picture)]
-    corners = 0.002 * picture.size  # sharp corners of holes, which no disc fits into
+    problem, result = run
+    cells = problem.mesh.box.cells
+    picture = result.rho.reshape(cells[::-1]) > 0.5
+    length = least_length(0.3) * problem.design.filter.radius * cells[0] / problem.mesh.box.size[0]
+    lost = [solid & ~opened(solid, (length - 1) / 2) for solid in (picture, ~picture)]
+    corners = 0.002 * picture.size  # sharp corners of holes, which no ball fits into
     assert [part.sum() < corners for part in lost] == [True, True], [part.sum() for part in lost]
 
 
-def test_the_drawn_design_is_black_and_white_and_has_the_volume(result):
-    assert result.feasible and result.volume == pytest.approx(0.5, rel=1e-3)
+def test_the_drawn_design_is_black_and_white_and_has_the_volume(run):
+    problem, result = run
+    limit = problem.constraints[0].volume_fraction
+    assert result.feasible and result.volume == pytest.approx(limit, rel=2e-3)
     assert float(np.mean(4 * result.rho * (1 - result.rho))) < 0.05
 
 
