@@ -33,7 +33,7 @@ HOMES = {
     "meshio": {"mesh"},
     "gmsh": {"mesh"},
     "pyvista": {"results"},
-    "vtkmodules": {"results"},
+    "vtkmodules": {"mesh", "results"},
     "vtk": {"results"},
     "torch": {"gradients"},
     "petsc4py": {"fem", "cli"},

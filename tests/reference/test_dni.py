@@ -23,7 +23,7 @@ def test_backpropagation_is_the_case_without_latency(backprop):
     assert facts(MPI.COMM_SELF, "frozen")["accuracy"] < backprop["accuracy"] - 0.04
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_sequential(backprop, seed):
     if seed:
         backprop = facts(MPI.COMM_SELF, "backprop", seed=str(seed))

@@ -178,7 +178,13 @@ FEW = pytest.mark.xfail(
 
 
 @pytest.mark.parametrize(
-    ("make", "seeds", "points"), [(usual, 5, 20), (usual, 5, 100), pytest.param(own, 3, 20, marks=FEW), (own, 3, 100)]
+    ("make", "seeds", "points"),
+    [
+        pytest.param(usual, 5, 20, marks=pytest.mark.slow),
+        pytest.param(usual, 5, 100, marks=pytest.mark.slow),
+        pytest.param(own, 3, 20, marks=FEW),
+        pytest.param(own, 3, 100, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_derivatives_in_the_training_halve_the_error_of_the_gradient(medians, function, make, seeds, points):
