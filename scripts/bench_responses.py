@@ -5,6 +5,7 @@ Parts, all of them by default:
     gripper     gripper_3d (262k voxels) with the sources that people use
     heat        heat_sink_3d (262k voxels) likewise
     size        a design iteration of heat and of elasticity at 1.06 million voxels, and a heat sink of 4.1 million
+    frequency   four eigenpairs of a mast of a million voxels, and an elastic solve of it
 
 Results go to docs/bench/responses.json (parts that did not run keep theirs), the tables to docs/bench/responses.md.
 Nothing else should run on the machine meanwhile.
@@ -40,6 +41,15 @@ SIZES = {
     ),
     "heat, 4.10 million voxels": ("heat_sink_3d", CUBE | {"mesh.box.cells": "[160,160,160]"}),
 }
+MAST = {"mesh.box.cells": "[70,70,210]", "design.filter.radius": "0.04", "optimizer.max_iterations": "6"}
+PULLED = {
+    "objective": "{kind: compliance}",
+    "loads": "[{forces: [{region: {plane: {axis: z, at: 3}}, total: [1, 0, 0]}]}]",
+}
+MASTS = {
+    "four eigenpairs, 1.03 million voxels": ("frequency_3d", MAST),
+    "elasticity, 1.03 million voxels": ("frequency_3d", MAST | PULLED),
+}
 Record = dict[str, Any]
 
 
@@ -47,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help="see above")
     parts = parser.parse_args().parts
-    known = {"gripper": gripper, "heat": heat, "size": size}
+    known = {"gripper": gripper, "heat": heat, "size": size, "frequency": frequency}
     if unknown := set(parts) - set(known):
         parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
     figures: dict[str, Any] = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
@@ -71,6 +81,10 @@ def size() -> list[Record]:
     return [run(title, *given) for title, given in SIZES.items()]
 
 
+def frequency() -> list[Record]:
+    return [run(title, *given) for title, given in MASTS.items()]
+
+
 def run(title: str, name: str, settings: dict[str, str]) -> Record:
     """A run with exact gradients to 1e-5; its seconds per design iteration are those of the last half."""
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +101,8 @@ def run(title: str, name: str, settings: dict[str, str]) -> Record:
     seconds = sum(float(row[at["seconds"]]) for row in half) / len(half)
     spent = int(half[-1][at["linear_iterations"]]) - int(half[0][at["linear_iterations"]])
     kept = {key: result[key] for key in ("n_cells", "iterations", "objective", "wall_seconds", "peak_rss_bytes")}
-    return {"title": title, "seconds": seconds, "linear_iterations": spent / (len(half) - 1), **kept}
+    first = float(history[0][at["seconds"]])
+    return {"title": title, "seconds": seconds, "first": first, "linear_iterations": spent / (len(half) - 1), **kept}
 
 
 def tables(figures: dict[str, Any]) -> str:
@@ -101,6 +116,17 @@ def tables(figures: dict[str, Any]) -> str:
     for part in ("gripper", "heat"):
         if part in figures:
             text += f"\n## {part}\n{HEAD}{rows(figures[part])}"
+    if "frequency" in figures:
+        eigenpairs, elastic = figures["frequency"]
+        text += (
+            "\n## Eigenpairs\n\nOf the same mast, on two ranks, residuals to 1e-5: seconds of the first design, from "
+            "nothing, and of later ones, from those of the design before.\n\n| | first design | later designs | memory "
+            "of all ranks |\n|---|---|---|---|\n"
+        )
+        for r in (eigenpairs, elastic):
+            text += f"| {r['title']} | {r['first']:.1f} | {r['seconds']:.1f} | {r['peak_rss_bytes'] / 1e9:.1f} GB |\n"
+        ratios = (eigenpairs[key] / elastic[key] for key in ("first", "seconds"))
+        text += "| ratio | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " | |\n"
     if "size" in figures:
         text += (
             "\n## A design iteration\n\nExact gradients to 1e-5; seconds and conjugate gradient iterations are means "
