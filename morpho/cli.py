@@ -99,9 +99,18 @@ def resume(
 
 
 @app.command()
-def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None) -> None:
+def check(
+    context: typer.Context,
+    file: ProblemFile,
+    overrides: Overrides = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="list the faces of the CAD part and picture them with their numbers")
+    ] = False,
+) -> None:
     """Validate a problem file without solving, and print what was understood."""
     comm = _start(context)
+    if faces:
+        return _list_faces(comm, file, overrides)
     problem = _load(comm, file, overrides, allow_code=True)
     from morpho.describe import describe, without_code
     from morpho.parts import Parts
@@ -109,6 +118,24 @@ def check(context: typer.Context, file: ProblemFile, overrides: Overrides = None
     with Parts(without_code(problem), comm) as parts:
         for line in describe(parts, problem):
             logging.getLogger("morpho").info(line)
+
+
+def _list_faces(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> None:
+    """Print the faces of the part that a problem file names, whatever else it says, and picture them (collective)."""
+    from morpho.mesh import cad
+    from morpho.parallel import on_root
+    from morpho.problem.load import part_of
+    from morpho.results.render import picture_faces
+
+    def show() -> list[str]:
+        part = part_of(file, overrides or ())
+        picture = Path(f"{part.stem}_faces.png")
+        found = cad.faces(str(part))
+        picture_faces({face.number: face.points for face in found}, picture)
+        return [*cad.listed(found), f"picture: {picture}"]
+
+    for line in on_root(comm, show):
+        logging.getLogger("morpho").info(line)
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)

@@ -63,7 +63,10 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     for i, case in enumerate(problem.loads):
         acting = [a.total for a in physics.applied if a.place.startswith(f"loads[{i}]")]
         total = sum(acting, np.zeros(physics.components))
-        what = f"total heat {total[0]:.6g}" if physics.components == 1 else f"total force {_vector(total)}"
+        turning = sum((a.moment for a in physics.applied if a.place.startswith(f"loads[{i}]")), np.zeros(3))
+        about = f"moment about the origin {_vector(turning) if mesh.dim == 3 else f'{turning[2]:.6g}'}"
+        heat = f"total heat {total[0]:.6g}"
+        what = heat if physics.components == 1 else f"total force {_vector(total)}, {about}"
         lines.append(f"load case {case.name}: weight {case.weight:g}, {what}")
     lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
     needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
@@ -110,7 +113,10 @@ def _groups(parts: Parts) -> list[str]:
         return []
     topology = mesh.domain.topology
     counts: dict[str, list[str]] = {}
-    for name, by_dimension in sorted(mesh.tags.items()):
+    shown = {
+        name: tags for name, tags in mesh.tags.items() if not (parts.problem.mesh.is_cad and name.startswith("face "))
+    }
+    for name, by_dimension in sorted(shown.items()):
         for dim, entities in sorted(by_dimension.items()):
             topology.create_entities(dim)
             owned = int(np.count_nonzero(entities < topology.index_map(dim).size_local))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho.fem.forms import Form, cell_measure, cell_space
+from morpho.fem.statics import moment_of, nodal_forces
 from morpho.interfaces import Array
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
@@ -54,6 +55,15 @@ class Target(Generic[E]):
 
 
 @dataclass(frozen=True)
+class Resultant:
+    """What a force comes to."""
+
+    total: Array  #: (components,)
+    moment: Array  #: (3,) about the origin
+    complaint: str = ""  #: why it cannot act there
+
+
+@dataclass(frozen=True)
 class AppliedForce:
     """What a force came to on this mesh, for the user to check."""
 
@@ -61,6 +71,7 @@ class AppliedForce:
     target: str
     total: Array  #: (components,) resultant
     complaint: str = ""
+    moment: Array = field(default_factory=lambda: np.zeros(3))  #: (3,) about the origin
 
 
 def apply_forces(
@@ -68,30 +79,40 @@ def apply_forces(
     case: LoadCase,
     place: str,
     entities: Callable[[Region, int], tuple[E, float, bool]],
-    spread: Callable[[Acting, Target[E] | None], Array],
+    spread: Callable[[Acting, Target[E] | None], Resultant],
 ) -> list[AppliedForce]:
     """Apply the forces of a case, but for self weight, one after the other, and say what each came to (collective).
 
     `entities` gives those of a region and a dimension, their total measure, and whether they are facets inside the
-    body. `spread` adds a force on its target,
-    or everywhere, to the load vector and gives the resultant (components,).
+    body. `spread` adds a force on its target, or everywhere, to the load vector and gives what it came to.
     """
     applied = []
     for key, force in case.acting:
         where = f"{place}.{key}"
         if isinstance(force, Force) and force.self_weight is not None:
             weight = np.array(force.self_weight) * mesh.total_volume
-            applied.append(AppliedForce(where, "everywhere, at full density", weight))
+            moment = np.asarray(np.cross(_middle(mesh), np.pad(weight, (0, 3 - len(weight)))), np.float64)
+            applied.append(AppliedForce(where, "everywhere, at full density", weight, moment=moment))
         elif force.region is None:
-            applied.append(AppliedForce(where, "everywhere", spread(force, None)))
+            came = spread(force, None)
+            applied.append(AppliedForce(where, "everywhere", came.total, came.complaint, came.moment))
         else:
             found = find_target(mesh, force, entities)
             if found.complaint:
                 nothing = np.zeros(mesh.dim if isinstance(force, Force) else 1)
                 applied.append(AppliedForce(where, "nothing", nothing, f"{where}.region: {found.complaint}"))
             else:
-                applied.append(AppliedForce(where, found.text, spread(force, found)))
+                came = spread(force, found)
+                said = f"{where}.region: {came.complaint}" if came.complaint else ""
+                applied.append(AppliedForce(where, found.text, came.total, said, came.moment))
     return applied
+
+
+def _middle(mesh: Mesh | VoxelMesh) -> Array:
+    """(3,) centre of the volume (collective)."""
+    if isinstance(mesh, VoxelMesh):
+        return np.asarray(sum(mesh.corners) / 2)
+    return np.asarray(mesh.comm.allreduce(mesh.volumes @ mesh.centers) / mesh.total_volume)
 
 
 def find_target(
@@ -180,18 +201,28 @@ def assemble_case(mesh: Mesh, V: fem.FunctionSpace, case: LoadCase, place: str) 
 
     components = V.dofmap.index_map_bs
 
-    def spread(force: Acting, target: Target[Indices] | None) -> Array:
-        before = _reduced(V, vector)
+    x = V.tabulate_dof_coordinates()[: V.dofmap.index_map.size_local]
+
+    def spread(force: Acting, target: Target[Indices] | None) -> Resultant:
+        before, complaint = _reduced(V, vector), ""
         if target is None:
             everywhere = Target(mesh.dim, np.arange(mesh.n, dtype=np.int32), mesh.total_volume)
             density = _constant(mesh, everywhere.density(force))
             _add(vector, ufl.inner(density, ufl.TestFunction(V)) * cell_measure(mesh, _degree(V)))
+        elif isinstance(force, Force) and force.is_equivalent:
+            shares, inwards = _shares(mesh, V, force, target)
+            found = nodal_forces(mesh.comm, force, x, shares, inwards)
+            if isinstance(found, str):
+                complaint = found
+            else:
+                vector[: found.size] += found.ravel()
         else:
             _apply(mesh, V, force, target, vector)
         change = (_reduced(V, vector) - before).reshape(-1, components)
         total = np.array([global_sum(mesh.comm, change[:, i]) for i in range(components)])
         rounding = 1e-12 * global_sum(mesh.comm, np.abs(change))
-        return np.where(np.abs(total) <= rounding, 0.0, total)
+        moment = moment_of(mesh.comm, x, change) if components > 1 else np.zeros(3)
+        return Resultant(np.where(np.abs(total) <= rounding, 0.0, total), moment, complaint)
 
     applied = apply_forces(mesh, case, place, entities, spread)
     return _reduced(V, vector), applied
@@ -220,6 +251,20 @@ def _apply(mesh: Mesh, V: fem.FunctionSpace, force: Acting, target: Target[Indic
         owned = target.entities[target.entities < mesh.domain.topology.index_map(0).size_local]
         nodes = fem.locate_dofs_topological(V, 0, owned, remote=False)
         np.add.at(vector.reshape(-1, len(share)), nodes, share)
+
+
+def _shares(mesh: Mesh, V: fem.FunctionSpace, force: Force, target: Target[Indices]) -> tuple[Array, Array]:
+    """What a uniform traction and pressure come to at each owned node: (nodes,), (nodes, dim) (collective)."""
+    along = (target.measure, *(0.0,) * (mesh.dim - 1))
+    units = [Force(region=force.region, total=along)]
+    if force.kind == "bearing":
+        units.append(Force(region=force.region, pressure=1.0))
+    found = []
+    for unit in units:
+        nodal = np.zeros(node_entries(V))
+        _apply(mesh, V, unit, target, nodal)
+        found.append(_reduced(V, nodal).reshape(-1, mesh.dim))
+    return found[0][:, 0], found[-1] if len(found) > 1 else np.zeros_like(found[0])
 
 
 def _one_side(mesh: Mesh, facets: Indices) -> Indices:

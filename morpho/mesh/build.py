@@ -24,7 +24,7 @@ def build_mesh(description: spec.Mesh, comm: MPI.Comm) -> Mesh:
         mesh = _box(description.box, comm)
     else:
         assert description.file is not None
-        mesh = read_mesh(description.file, comm)
+        mesh = read_mesh(description.file, comm, description.size)
     for _ in range(description.refine):
         mesh = refine(mesh)
     return mesh

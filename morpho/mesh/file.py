@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from morpho import compat
 from morpho.errors import InputError
 from morpho.mesh.abaqus import read_abaqus
+from morpho.mesh.cad import read_cad
 from morpho.mesh.contents import CELLS, Contents, tidy
 from morpho.mesh.gmsh_file import read_gmsh
 from morpho.mesh.mesh import Mesh, entity_name
@@ -23,21 +24,22 @@ from morpho.mesh.meshio_file import read_meshio
 from morpho.mesh.raw import Cells, Raw
 from morpho.mesh.universal import read_universal
 from morpho.parallel import on_root
+from morpho.problem.spec import CAD
 
-CAD = (".step", ".stp", ".iges", ".igs", ".brep", ".x_t", ".x_b", ".sat", ".fcstd", ".ipt", ".sldprt", ".3dm", ".dxf")
+FOREIGN = (".x_t", ".x_b", ".sat", ".fcstd", ".ipt", ".sldprt", ".3dm", ".dxf")
 SURFACES = (".stl", ".obj", ".ply", ".off", ".3mf", ".amf")
 READ = "save it as gmsh .msh, Abaqus .inp, .unv, .bdf, .vtu, .vtk, .med, .xdmf, .mesh or .su2"
 NASTRAN = (".bdf", ".BDF", ".nas", ".NAS")
 
 
-def read_mesh(path: str, comm: MPI.Comm) -> Mesh:
-    """Read and distribute a mesh file (collective).
+def read_mesh(path: str, comm: MPI.Comm, size: float | None = None) -> Mesh:
+    """Read and distribute a mesh file (collective); a CAD file is meshed with edges of `size`.
 
     Raises:
         InputError: the file cannot be read, or holds no mesh morpho can use.
     """
     contents: list[Contents] = []
-    kind, gdim, names, coincident, notes = on_root(comm, lambda: _describe(contents, path))
+    kind, gdim, names, coincident, notes = on_root(comm, lambda: _describe(contents, path, size))
     cell, order = CELLS[kind]
     if comm.rank == 0:
         cells, x = contents[0].cells, contents[0].points[:, :gdim]
@@ -84,16 +86,18 @@ def _vertices(domain: dmesh.Mesh, dim: int) -> int:
     return dim + 1 if dim < 2 else 4 if domain.topology.cell_name() == "hexahedron" else 3
 
 
-def _describe(contents: list[Contents], path: str) -> tuple[str, int, list[tuple[str, int, int]], int, tuple[str, ...]]:
+def _describe(
+    contents: list[Contents], path: str, size: float | None
+) -> tuple[str, int, list[tuple[str, int, int]], int, tuple[str, ...]]:
     """Read on rank 0; what the other ranks need to know: cell kind, space dimension, groups, what there is to say."""
-    contents.append(tidy(_read(path), path))
+    contents.append(tidy(_read(path, size), path))
     found = contents[0]
     names = sorted((name, dim, len(dims[dim])) for name, dims in found.groups.items() for dim in dims)
     return found.kind, found.dim, names, found.coincident, found.notes
 
 
-def _read(path: str) -> Raw:
-    """With the reader that suits the file.
+def _read(path: str, size: float | None) -> Raw:
+    """With the reader that suits the file; a CAD part is meshed.
 
     Raises:
         InputError: it cannot be read.
@@ -101,10 +105,9 @@ def _read(path: str) -> Raw:
     ending = Path(path).suffix.lower()
     if not Path(path).is_file():
         raise InputError(f"mesh.file: there is no file {path}")
-    if ending in CAD:
+    if ending in FOREIGN:
         raise InputError(
-            f"mesh.file: {path} is a CAD file, not a mesh; mesh its volume first, for instance with "
-            f"'gmsh {Path(path).name} -3 -clmax SIZE -o part.msh'"
+            f"mesh.file: {path} is a file of one CAD program; save the part as STEP (.step) and give mesh.size"
         )
     if ending == ".geo" or path.lower().endswith(".geo_unrolled"):
         raise InputError(f"mesh.file: {path} is a geometry, not a mesh; mesh it first: 'gmsh {Path(path).name} -3'")
@@ -114,6 +117,9 @@ def _read(path: str) -> Raw:
             "first, for instance in gmsh: merge it, then a surface loop and a volume of its surface, then mesh in 3-D"
         )
     try:
+        if ending in CAD:
+            assert size is not None
+            return read_cad(path, size)
         if ending == ".inp":
             return read_abaqus(path)
         if ending == ".unv":
@@ -123,6 +129,8 @@ def _read(path: str) -> Raw:
         if ending == ".msh" and _msh_version(path) == 1:
             raise ValueError("it is of version 1; save it as 4.1 ('gmsh FILE -save -format msh41 -o mesh.msh')")
         return read_gmsh(path, by_entity=True) if path.endswith(NASTRAN) else read_meshio(path)
+    except InputError:
+        raise
     except Exception as error:  # the readers raise all sorts
         reason = " ".join(str(error).split()) or type(error).__name__
         if "Could not deduce file format" in reason:

@@ -1,8 +1,8 @@
-"""Meshes by gmsh's own reader: MSH 4 and Nastran bulk data."""
+"""gmsh: its own reader, for MSH 4 and Nastran bulk data, and what a model of it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,22 +22,28 @@ def read_gmsh(path: str, by_entity: bool = False) -> Raw:
     Raises:
         Exception: gmsh's, with its reason.
     """
-    with _opened(path) as gmsh:
-        tags, x, _ = gmsh.model.mesh.getNodes()
-        row = np.full(int(tags.max(initial=0)) + 1, -1, dtype=np.int64)
-        row[tags] = np.arange(len(tags))
-        raw, first = Raw(np.asarray(x, dtype=float).reshape(-1, 3)), {}
-        for entity in gmsh.model.getEntities():
-            kinds, _, nodes = gmsh.model.mesh.getElements(*entity)
-            first[entity] = len(raw.blocks), len(kinds)
-            for kind, members in zip(kinds, nodes, strict=True):
-                name, _, _, count, _, _ = gmsh.model.mesh.getElementProperties(kind)
-                block = row[np.asarray(members, dtype=np.int64)].reshape(-1, count)
-                raw.blocks.append((TYPES.get(int(kind), name.lower()), block))
-        for name, entity in _named(gmsh, by_entity):
-            start, count = first[entity]
-            raw.groups += [(name, b, np.arange(len(raw.blocks[b][1]))) for b in range(start, start + count)]
-        return raw
+    with opened() as gmsh:
+        gmsh.merge(path)
+        return raw_of(gmsh, _named(gmsh, by_entity))
+
+
+def raw_of(gmsh: Any, named: Iterable[tuple[str, tuple[int, int]]]) -> Raw:
+    """The mesh of the current model, with the groups that named entities make up (local)."""
+    tags, x, _ = gmsh.model.mesh.getNodes()
+    row = np.full(int(tags.max(initial=0)) + 1, -1, dtype=np.int64)
+    row[tags] = np.arange(len(tags))
+    raw, first = Raw(np.asarray(x, dtype=float).reshape(-1, 3)), {}
+    for entity in gmsh.model.getEntities():
+        kinds, _, nodes = gmsh.model.mesh.getElements(*entity)
+        first[entity] = len(raw.blocks), len(kinds)
+        for kind, members in zip(kinds, nodes, strict=True):
+            name, _, _, count, _, _ = gmsh.model.mesh.getElementProperties(kind)
+            block = row[np.asarray(members, dtype=np.int64)].reshape(-1, count)
+            raw.blocks.append((TYPES.get(int(kind), name.lower()), block))
+    for name, entity in named:
+        start, count = first[entity]
+        raw.groups += [(name, b, np.arange(len(raw.blocks[b][1]))) for b in range(start, start + count)]
+    return raw
 
 
 def _named(gmsh: Any, by_entity: bool) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -51,8 +57,8 @@ def _named(gmsh: Any, by_entity: bool) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """gmsh with a file in a model of its own; what a program had open in gmsh stays as it is."""
+def opened() -> Iterator[Any]:
+    """gmsh with a model of its own; what a program had open in gmsh stays as it is."""
     import gmsh
 
     fresh = not gmsh.isInitialized()
@@ -62,7 +68,6 @@ def _opened(path: str) -> Iterator[Any]:
     gmsh.option.setNumber("General.Terminal", 0)
     gmsh.model.add("morpho")
     try:
-        gmsh.merge(path)
         yield gmsh
     finally:
         gmsh.model.setCurrent("morpho")

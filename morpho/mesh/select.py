@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import reduce
 
 import numpy as np
 from dolfinx import mesh as dmesh
+from numpy.typing import NDArray
 
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices, Mesh
+from morpho.mesh.near import neighbourhood
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
 from morpho.problem.regions import Region
@@ -68,12 +70,21 @@ def _within(mesh: Mesh, region: Region, dim: int) -> Indices:
     if region.points is not None:
         wanted = np.array([np.pad(p, (0, 3 - len(p))) for p in region.points])
         return nearest_vertices(mesh, wanted) if dim == 0 else NOTHING
+    contains = _test(mesh, region)
+    if dim == mesh.dim:
+        return np.flatnonzero(contains(mesh.centers)).astype(np.int32)
+    found = dmesh.locate_entities(mesh.domain, dim, lambda x: contains(x.T))
+    return np.asarray(found, dtype=np.int32)
+
+
+def _test(mesh: Mesh, region: Region) -> Callable[[Array], NDArray[np.bool_]]:
+    """Which of some points (n, 3) a shape, or a neighbourhood, contains (collective; the function is local)."""
+    if region.near is not None:
+        distance, most = neighbourhood(mesh, region.near), region.near.distance + mesh.tolerance
+        return lambda points: distance(points) <= most
     shape, tolerance = region.shape, mesh.tolerance
     assert shape is not None
-    if dim == mesh.dim:
-        return np.flatnonzero(shape.contains(mesh.centers, tolerance)).astype(np.int32)
-    found = dmesh.locate_entities(mesh.domain, dim, lambda x: shape.contains(x.T, tolerance))
-    return np.asarray(found, dtype=np.int32)
+    return lambda points: shape.contains(points, tolerance)
 
 
 def cells_in(mesh: Mesh | VoxelMesh, region: Region) -> Indices:

@@ -136,6 +136,9 @@ class VoxelMesh:
         inside = np.zeros(shape, dtype=bool)
         if region.points is not None and offset == 0.0:
             self._mark_nearest(region.points, inside)
+        elif region.near is not None:
+            for k, layer in enumerate(self._layers(offset, shape)):
+                inside[k] = (region.distance(layer) <= self.tolerance).reshape(shape[1:])
         elif region.shape is not None:
             for k, layer in enumerate(self._layers(offset, shape)):
                 inside[k] = region.shape.contains(layer, self.tolerance).reshape(shape[1:])

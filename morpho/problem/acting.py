@@ -72,10 +72,17 @@ class Support(Spec):
 
 
 class Force(OneOf):
-    """One load. `total` is spread evenly over the facets of its region, or its edges, or its vertices."""
+    """One load. `total` is spread evenly over the facets of its region, or its edges, or its vertices.
+
+    With `at` it acts through a point elsewhere: the region takes the moment, too, as a stiff part between would pass it
+    on. A moment comes as a traction that grows with the distance from the middle of the region.
+    """
 
     region: Region | None = Field(None, description="where; not for body")
     total: Vector | None = Field(None, description="total force")
+    at: Vector | None = Field(None, description="of a total: the point that it acts through, anywhere")
+    moment: Number | Vector | None = Field(None, description="couple: three numbers, in 2-D one, anticlockwise")
+    bearing: Vector | None = Field(None, description="total force of a pin on the facets of its hole, as a cosine")
     traction: Vector | None = Field(None, description="force per area (2-D: per length)")
     pressure: Number | None = Field(None, description="pressure on the facets, positive into the material")
     line: Vector | None = Field(None, description="force per length of the edges of the region (3-D)")
@@ -85,7 +92,7 @@ class Force(OneOf):
 
     @classmethod
     def alternatives(cls) -> tuple[str, ...]:
-        return ("total", "traction", "pressure", "line", "point", "body", "self_weight")
+        return ("total", "traction", "pressure", "line", "point", "moment", "bearing", "body", "self_weight")
 
     @property
     def kind(self) -> str:
@@ -100,7 +107,7 @@ class Force(OneOf):
     def dims(self, dim: int) -> list[int]:
         """Dimensions of the entities it acts on, the first that the region has counts."""
         facet = dim - 1
-        wanted = {"traction": [facet], "pressure": [facet], "line": [1], "point": [0]}
+        wanted = {"traction": [facet], "pressure": [facet], "bearing": [facet], "line": [1], "point": [0]}
         return wanted.get(self.kind, list(range(facet, -1, -1)))
 
     @model_validator(mode="after")
@@ -110,7 +117,16 @@ class Force(OneOf):
             raise ValueError(f"{self.kind} acts everywhere: leave out region")
         if not everywhere and self.region is None:
             raise ValueError(f"{self.kind} needs a region")
+        if self.at is not None and self.kind != "total":
+            raise ValueError("at goes with a total force; leave it out")
+        if self.kind in ("moment", "bearing") and not any(self.density):
+            raise ValueError(f"{self.kind}: got nothing but zeros")
         return self
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether it has a given resultant and moment rather than a given density."""
+        return self.at is not None or self.kind in ("moment", "bearing")
 
 
 class Spring(Spec):

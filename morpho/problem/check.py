@@ -90,7 +90,16 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
     for i, case in enumerate(problem.loads):
         for j, force in enumerate(case.forces):
             value = getattr(force, force.kind)
-            if isinstance(value, tuple):
+            if force.at is not None:
+                vector(f"loads[{i}].forces[{j}].at", force.at)
+            if force.kind == "moment":
+                if isinstance(value, tuple) != (dim == 3) or (dim == 3 and len(value) != 3):
+                    got = f"{len(value)} numbers" if isinstance(value, tuple) else "one number"
+                    wanted = "three, about x, y and z" if dim == 3 else "one, anticlockwise"
+                    said.append(
+                        f"loads[{i}].forces[{j}].moment: got {got}, the mesh is {dim}-dimensional; give {wanted}"
+                    )
+            elif isinstance(value, tuple):
                 vector(f"loads[{i}].forces[{j}].{force.kind}", value)
             if force.kind == "line" and dim == 2:
                 said.append(f"loads[{i}].forces[{j}].line: a 2-D mesh has no line loads; use traction")

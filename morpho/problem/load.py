@@ -18,7 +18,7 @@ from morpho.problem import petsc_options
 from morpho.problem.check import check_consistency
 from morpho.problem.gradient_spec import source_complaints
 from morpho.problem.numbers import plain_value
-from morpho.problem.spec import Problem
+from morpho.problem.spec import CAD, Problem
 from morpho.problem.words import at_most, sentences, with_line
 from morpho.problem.yaml_text import BYTES, decode, read_yaml
 
@@ -65,6 +65,26 @@ def load_problem(path: str | Path, overrides: Sequence[str] = (), *, allow_code:
     if said:
         raise InputError(said)
     return problem
+
+
+def part_of(path: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """The CAD part that a problem file names, whatever else is in it or missing (local).
+
+    Raises:
+        InputError: it names none, or there is no such file.
+    """
+    path = Path(path)
+    data = read_yaml(decode(_content(path))).data
+    for override in overrides:
+        _override(data, override)
+    mesh = data.get("mesh") if isinstance(data, dict) else None
+    name = mesh.get("file") if isinstance(mesh, dict) else None
+    if not isinstance(name, str) or not name.lower().endswith(CAD):
+        raise InputError(f"{path}: mesh.file: names no CAD part ({', '.join(CAD)}), so that there are no faces to list")
+    part = _resolved(path.parent / name)
+    if said := _mesh_complaints(part, path.parent):
+        raise InputError([f"{path}: {text}" for text in said])
+    return part
 
 
 def parse_problem(

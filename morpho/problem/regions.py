@@ -29,6 +29,20 @@ def _as_yaml(value: Any) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
+def face_tag(number: int) -> str:
+    """The group of a face of a CAD part."""
+    return f"face {number}"
+
+
+def _face(value: Any) -> dict[str, Any]:
+    """The region that `face: 12` or `face: [3, 12]` is short for."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise ValueError(f"face: got {value}; give the number of a face, or a list of some; see morpho check --faces")
+    tags: list[dict[str, Any]] = [{"tag": face_tag(number)} for number in numbers]
+    return tags[0] if len(tags) == 1 else {"any_of": tags}
+
+
 class Plane(Spec):
     """The plane (2-D: line) where one coordinate has a given value."""
 
@@ -103,8 +117,22 @@ class Cylinder(Spec):
         return np.asarray(np.hypot(out, points[:, i] - np.clip(points[:, i], low, high)))
 
 
+class Near(Spec):
+    """Everything within a distance of another region, of a group its facets: a layer of material behind a surface."""
+
+    region: Region
+    distance: Positive
+
+    @field_validator("region")
+    @classmethod
+    def _measurable(cls, region: Region) -> Region:
+        if region.all_of:
+            raise ValueError("the distance to an intersection is not known; put near into all_of instead")
+        return region
+
+
 class Region(OneOf):
-    """A part of the mesh. A bare string or number is a tag.
+    """A part of the mesh. A bare string or number is a tag; {face: 12} is that face of a CAD part.
 
     A facet or an edge belongs to a geometric region when all its vertices do, a cell when its centre does.
     """
@@ -117,6 +145,7 @@ class Region(OneOf):
     points: Annotated[tuple[Vector, ...], Field(min_length=1)] | None = Field(
         None, description="the mesh vertices nearest to these points"
     )
+    near: Near | None = Field(None, description="everything within a distance of another region")
     all_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="intersection")
     any_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="union")
 
@@ -128,6 +157,8 @@ class Region(OneOf):
         if not isinstance(value, Mapping | Region):
             cure = "give the name of a group of the mesh file, or a place such as {plane: {axis: x, at: 0}}"
             raise ValueError(f"got {'nothing' if value is None else value}; {cure}")
+        if isinstance(value, Mapping) and list(value) == ["face"]:
+            return _face(value["face"])
         return value
 
     @field_validator("tag", mode="before")
@@ -147,7 +178,8 @@ class Region(OneOf):
     @property
     def tags(self) -> list[str]:
         """Every group that is named in this region."""
-        return ([self.tag] if self.tag is not None else []) + [tag for part in self.parts for tag in part.tags]
+        own = [self.tag] if self.tag is not None else self.near.region.tags if self.near is not None else []
+        return own + [tag for part in self.parts for tag in part.tags]
 
     @property
     def is_surface(self) -> bool:
@@ -164,6 +196,8 @@ class Region(OneOf):
         if self.parts:
             join = np.maximum if self.all_of else np.minimum
             return np.asarray(join.reduce([part.distance(points) for part in self.parts]))
+        if self.near is not None:
+            return np.asarray(np.maximum(self.near.region.distance(points) - self.near.distance, 0.0))
         if self.points is not None:
             wanted = np.array([_padded(point) for point in self.points])
             return np.asarray(np.min([np.linalg.norm(points - point, axis=1) for point in wanted], axis=0))
@@ -178,6 +212,8 @@ class Region(OneOf):
             if part := getattr(self, name):
                 found.append((f"{name}.center", part.center))
         found += [(f"points[{i}]", p) for i, p in enumerate(self.points or ())]
+        if self.near:
+            found += [(f"near.region.{name}", v) for name, v in self.near.region.vectors()]
         key = "all_of" if self.all_of else "any_of"
         for i, part in enumerate(self.parts):
             found += [(f"{key}[{i}].{name}", v) for name, v in part.vectors()]
@@ -186,6 +222,8 @@ class Region(OneOf):
     def axes(self) -> list[tuple[str, str]]:
         """Every axis named in this region, to check the dimension."""
         found = [(f"{name}.axis", part.axis) for name in ("plane",) if (part := getattr(self, name))]
+        if self.near:
+            found += [(f"near.region.{name}", axis) for name, axis in self.near.region.axes()]
         key = "all_of" if self.all_of else "any_of"
         for i, part in enumerate(self.parts):
             found += [(f"{key}[{i}].{name}", axis) for name, axis in part.axes()]

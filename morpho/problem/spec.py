@@ -33,6 +33,8 @@ NAME_BYTES = 200  #: of a name, which is also that of a folder
 MOVE_LIMIT = 0.2
 GENTLE = 8.0  #: sharpness of a projection up to which the move limit stands
 
+CAD = (".step", ".stp", ".iges", ".igs", ".brep")  #: files that gmsh fills with tetrahedra
+
 CellName = Literal["triangle", "quadrilateral", "tetrahedron", "hexahedron"]
 
 
@@ -61,15 +63,31 @@ class BoxMesh(Spec):
 
 
 class Mesh(OneOf):
-    """The mesh: a box, or a file (gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...)."""
+    """The mesh: a box, or a file (STEP, gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...)."""
 
     box: BoxMesh | None = None
     file: str | None = Field(None, description="path relative to the problem file")
+    size: Positive | None = Field(
+        None, description="edge of the tetrahedra that a STEP, IGES or BREP file is filled with"
+    )
     refine: Whole = Field(0, ge=0, le=6, description="uniform refinements; each keeps the parent of every cell")
 
     @classmethod
     def alternatives(cls) -> tuple[str, ...]:
         return ("box", "file")
+
+    @property
+    def is_cad(self) -> bool:
+        """Whether it is a part that has to be meshed first."""
+        return self.file is not None and self.file.lower().endswith(CAD)
+
+    @model_validator(mode="after")
+    def _sized(self) -> Mesh:
+        if self.is_cad and self.size is None:
+            raise ValueError(f"{self.file} is a CAD part: give size, the edge of the tetrahedra it is filled with")
+        if self.size is not None and not self.is_cad:
+            raise ValueError(f"size is for CAD files ({', '.join(CAD)}); leave it out")
+        return self
 
 
 class Objective(Spec):

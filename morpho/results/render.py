@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,14 +52,25 @@ def render(
     A process of its own does it, as VTK ends the process it is in when the display fails.
     Raises InputError if there is nothing to draw, StorageError if the PNG could not be written.
     """
+    _draw("morpho.results.scene", run_dir, output_png, level, *size, symmetric)
+
+
+def picture_faces(faces: dict[int, NDArray], output_png: Path) -> None:
+    """Draw triangles (t, 3, 3) by the number of their face from two sides; local, raises as `render` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(folder) / "faces.npz"
+        np.savez(stored, **{str(number): triangles for number, triangles in faces.items()})  # type: ignore[arg-type]
+        _draw("morpho.results.faces_scene", stored, output_png)
+
+
+def _draw(module: str, *arguments: object) -> None:
+    """Run a module that draws in a process of its own."""
     with _display() as environment:
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
-        arguments = [run_dir, output_png, level, *size, symmetric]
-        command = [sys.executable, "-m", "morpho.results.scene", *map(str, arguments)]
         try:
             done = subprocess.run(
-                command,
+                [sys.executable, "-m", module, *map(str, arguments)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

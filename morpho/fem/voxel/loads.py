@@ -11,13 +11,14 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.fem.loads import Acting, AppliedForce, Target, apply_forces
+from morpho.fem.loads import Acting, AppliedForce, Resultant, Target, apply_forces
+from morpho.fem.statics import moment_of, nodal_forces
 from morpho.fem.voxel.halo import AXES, SharedPlanes
-from morpho.fem.voxel.supports import Dofs, Held
+from morpho.fem.voxel.supports import Dofs, Held, places
 from morpho.interfaces import Array
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.parallel import any_rank, global_sum
-from morpho.problem.acting import LoadCase
+from morpho.problem.acting import Force, LoadCase
 from morpho.problem.regions import Region
 
 ENDS = (slice(None, -1), slice(1, None))
@@ -70,6 +71,17 @@ class Patch:
         ends = [ENDS if axis in self.spans else (slice(None),) for axis in range(3)]
         return [nodal[self.nodes][at] for at in itertools.product(*ends)]
 
+    def sum_of_places(self, mesh: VoxelMesh, mask: Mask) -> Array:
+        """(3,) sum of the centres of the entities that are marked (local)."""
+        found = mesh.origin * np.count_nonzero(mask)
+        for axis in range(3 - mesh.dim, 3):
+            d = 2 - axis
+            first = range(mesh.node_shape[axis])[self.nodes[axis]]
+            middle = np.array(first, dtype=float)[: mask.shape[axis]] + (0.5 if axis in self.spans else 0.0)
+            others = tuple(other for other in range(3) if other != axis)
+            found[d] += mesh.spacing[d] * (mask.sum(axis=others) @ (mesh.low[d] + middle))
+        return np.asarray(found)
+
 
 Marked = list[tuple[Patch, Mask]]
 
@@ -94,18 +106,41 @@ def assemble_case(
                 break
         return found, measure, inside
 
-    def spread(force: Acting, target: Target[Marked] | None) -> Array:
+    def add(to: Array, push: Array | float, patch: Patch, mask: Mask) -> None:
+        """To the corners (..., components) of the entities that are marked."""
+        corners = patch.corners(to)
+        for nodes in corners:
+            np.add(nodes, push / len(corners), out=nodes, where=mask[..., None])
+
+    def spread(force: Acting, target: Target[Marked] | None) -> Resultant:
         if target is None:
             whole: Marked = [(patch, np.ones(mesh.shape, dtype=bool)) for patch in patches_of(mesh, planes, mesh.dim)]
             target = Target(mesh.dim, whole, mesh.total_volume)
-        density, total = target.density(force), np.zeros(components)
+        if isinstance(force, Force) and force.is_equivalent:
+            return equivalent(force, target)
+        density, total, moment = target.density(force), np.zeros(components), np.zeros(3)
         for patch, mask in target.entities:
             push = patch.measure * (-density * patch.outward if force.kind == "pressure" else density)
-            corners = patch.corners(np.moveaxis(vector, 2, 3))
-            for nodes in corners:
-                np.add(nodes, push / len(corners), out=nodes, where=mask[..., None])
+            add(np.moveaxis(vector, 2, 3), push, patch, mask)
             total += push * np.count_nonzero(mask)
-        return np.asarray(mesh.comm.allreduce(total))
+            moment += np.cross(patch.sum_of_places(mesh, mask), np.pad(push, (0, 3 - len(push))))
+        return Resultant(np.asarray(mesh.comm.allreduce(total)), np.asarray(mesh.comm.allreduce(moment)))
+
+    def equivalent(force: Force, target: Target[Marked]) -> Resultant:
+        unit = np.zeros((nz, ny, 1 + components, nx))  # a traction of one, a pressure of one
+        for patch, mask in target.entities:
+            add(np.moveaxis(unit, 2, 3), patch.measure * np.append(1.0, -patch.outward), patch, mask)
+        planes.sum(unit)
+        planes.keep_owned(unit)
+        z, y, column = np.nonzero(unit[:, :, 0])
+        x, values = places(mesh, (z * ny + y) * nx + column), unit[z, y, :, column]
+        found = nodal_forces(mesh.comm, force, x, values[:, 0], values[:, 1:])
+        if isinstance(found, str):
+            return Resultant(np.zeros(components), np.zeros(3), found)
+        vector[z, y, :, column] += found
+        total = np.asarray(mesh.comm.allreduce(found.sum(axis=0)))
+        rounding = 1e-12 * mesh.comm.allreduce(float(np.abs(found).sum()))
+        return Resultant(np.where(np.abs(total) <= rounding, 0.0, total), moment_of(mesh.comm, x, found))
 
     applied = apply_forces(mesh, case, place, entities, spread)
     planes.sum(vector)
