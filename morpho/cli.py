@@ -178,18 +178,29 @@ def schema() -> None:
 @app.command()
 def export(
     folder: RunFolder,
-    output: Annotated[Path | None, typer.Option(help=".stl or .ply, default FOLDER/design.stl")] = None,
-    level: Annotated[float, typer.Option(min=0.0, max=1.0, help="density at the surface")] = 0.5,
-    smooth: Annotated[bool, typer.Option(help="smooth the surface")] = True,
+    output: Annotated[
+        Path | None, typer.Option(help=".stl, .3mf, .ply, or .vtu for the solid cells; default FOLDER/design.stl")
+    ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="density at the surface; default: where the part has the design's volume"),
+    ] = None,
+    smooth: Annotated[bool, typer.Option(help="smooth what the design has cut")] = True,
+    largest: Annotated[bool, typer.Option("--largest", help="drop all pieces but the largest")] = False,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="complete it by its images in the problem's planes of symmetry")
+    ] = False,
+    units: Annotated[str, typer.Option(help="of lengths, for .3mf: mm, cm, m, in")] = "mm",
 ) -> None:
-    """Write the surface of a 3-D design for CAD, printing or other programs (serial)."""
+    """Write the part of a 3-D design for CAD, printing or other programs (serial)."""
     if _rank() != 0:
         return
-    from morpho.results.surface import export_stl
+    from morpho.results import surface
 
     target = output or folder / "design.stl"
-    figures = export_stl(folder, target, level=level, smooth=smooth)
-    typer.echo(f"{target}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    figures = surface.export(folder, target, level, smooth, largest, symmetric, units)
+    for line in surface.said(target, figures):
+        typer.echo(line)
 
 
 @app.command()

@@ -7,8 +7,11 @@ import pyvista
 from numpy.typing import NDArray
 
 
-def solid_surface(design: pyvista.ImageData, excess: NDArray[np.floating]) -> pyvista.PolyData:
-    """Closed, outward oriented triangles around the points with excess > 0, cut off at the faces of the box; local.
+def solid_surface(
+    design: pyvista.ImageData, excess: NDArray[np.floating]
+) -> tuple[pyvista.PolyData, NDArray[np.bool_]]:
+    """Closed, outward oriented triangles around the points with excess > 0, cut off at the faces of the box, and which
+    of them do not lie in such a face; local.
 
     excess has one value per point, none of them near zero.
     """
@@ -23,20 +26,9 @@ def solid_surface(design: pyvista.ImageData, excess: NDArray[np.floating]) -> py
     # What lies outside falls on a point of the box; the triangles without area that this leaves are cleaned away.
     surface.points = np.asarray(surface.points, dtype=np.float64).clip(0.0, n_points - 1.0)
     surface = surface.clean(tolerance=0.0)
-    points = np.asarray(design.origin) + np.asarray(design.spacing) * np.asarray(surface.points)
+    steps = np.asarray(surface.points)
+    corners = steps[np.asarray(surface.regular_faces)]  # (t, 3, 3)
+    flat = ((corners == 0.0) | (corners == n_points - 1.0)) & (corners == corners[:, :1])
+    points = np.asarray(design.origin) + np.asarray(design.spacing) * steps
     triangles = np.asarray(surface.regular_faces)[:, ::-1]
-    return pyvista.PolyData(points, np.insert(triangles, 0, 3, axis=1))
-
-
-def with_mirror_image(design: pyvista.ImageData) -> pyvista.ImageData:
-    """The physical density of the design and of its mirror image in the plane of its lowest x; local."""
-    nx, *others = design.dimensions
-    length = design.spacing[0] * (nx - 1)
-    whole = pyvista.ImageData(
-        dimensions=(2 * nx - 1, *others),
-        spacing=design.spacing,
-        origin=(design.origin[0] - length, *design.origin[1:]),
-    )
-    half = np.asarray(design.cell_data["physical_density"]).reshape(-1, nx - 1)
-    whole.cell_data["physical_density"] = np.hstack([half[:, ::-1], half]).ravel()
-    return whole
+    return pyvista.PolyData(points, np.insert(triangles, 0, 3, axis=1)), ~flat.all(axis=1).any(axis=1)

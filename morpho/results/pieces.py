@@ -36,7 +36,7 @@ class MeshPieces:
 
     def piece(self, cells: Fields, points: Fields) -> bytes:
         """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
+        return encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
@@ -64,7 +64,7 @@ class ImagePieces:
 
     def piece(self, cells: Fields, points: Fields) -> bytes:
         """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLImageDataWriter(), self._image, cells, points)
+        return encoded(vtkXMLImageDataWriter(), self._image, cells, points)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
@@ -118,7 +118,7 @@ def _three_components(values: Floats, dtype: type[np.floating]) -> Floats:
     return np.ascontiguousarray(values, dtype)
 
 
-def _encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
+def encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
     """Content of one file.
 
     VTK makes it in memory and Python writes it, because VTK reports a full disk by printing only.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from morpho.errors import InputError
 from morpho.results.designs import Design, load_design
-from morpho.results.image import with_mirror_image
+from morpho.results.mirror import mirrored
 from morpho.results.surface import is_planar, part_surface, skin
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
@@ -29,7 +29,7 @@ def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symme
     """
     design = load_design(run_dir)
     if symmetric:
-        design = _with_mirror_image(design)
+        design = mirrored(design, (0, False))
     plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting=None)
     plotter.background_color = "white"
     if is_planar(design):
@@ -39,19 +39,6 @@ def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symme
     picture = plotter.screenshot(return_img=True)
     plotter.close()
     Image.fromarray(np.asarray(picture)).save(output, format="PNG")
-
-
-def _with_mirror_image(design: Design) -> Design:
-    """The design and its mirror image in the plane of its lowest x, as one mesh."""
-    if isinstance(design, pyvista.ImageData):
-        return with_mirror_image(design)
-    plane, tolerance = design.bounds[0], 1e-9 * design.length
-    mirror = design.copy()
-    mirror.points[:, 0] = 2.0 * plane - mirror.points[:, 0]
-    for half in (design, mirror):
-        x = np.asarray(half.points)[:, 0]
-        x[np.abs(x - plane) < tolerance] = plane
-    return design.merge(mirror, merge_points=True)
 
 
 def _add_planar(plotter: pyvista.Plotter, design: Design) -> None:

@@ -10,7 +10,7 @@ from results_boxes import box, centres, image_box
 
 from morpho.errors import InputError
 from morpho.results.designs import load_design
-from morpho.results.surface import export_stl
+from morpho.results.surface import export
 from morpho.results.vtk import VtkSeries
 
 
@@ -54,7 +54,7 @@ def test_a_piece_that_is_cut_off(folder, kept):
         load_design(folder)
         return
     with pytest.raises(InputError, match=rf"{piece.name}: is cut off"):
-        export_stl(folder, folder / "part.stl")
+        export(folder, folder / "part.stl")
     assert not (folder / "part.stl").exists()
 
 

@@ -7,8 +7,8 @@ import pytest
 import pyvista
 from results_boxes import ORIGIN, SPACING, box, centres, image_box, points, read, run_script, times
 
-from morpho.results.image import with_mirror_image
-from morpho.results.surface import export_stl, load_design, part_surface
+from morpho.results.mirror import mirrored
+from morpho.results.surface import export, load_design, part_surface
 from morpho.results.vtk import VtkSeries
 
 
@@ -93,7 +93,7 @@ def test_series_goes_on_after_steps_of_the_other_kind(tmp_path, first, then):
     assert [read(tmp_path, step).n_cells for step in (0, 10, 15)] == [24, 24, 24]
     assert [isinstance(load_design(tmp_path, step), pyvista.ImageData) == (first is image_box) for step in (0, 1)]
     assert isinstance(load_design(tmp_path), pyvista.ImageData) == (then is image_box)
-    assert export_stl(tmp_path, tmp_path / "part.stl")["watertight"]
+    assert export(tmp_path, tmp_path / "part.stl")["watertight"]
     VtkSeries(tmp_path, grid, None)
     assert not list((tmp_path / "vtk").iterdir())
 
@@ -141,7 +141,7 @@ def test_diagonal_bar_is_one_piece():
 def test_mirror_image_touches_the_design():
     density = np.random.default_rng(0).random((3, 2, 4))
     design = solid(density, origin=(5.0, 1.0, 2.0))
-    both = with_mirror_image(design)
+    both = mirrored(design, (0, False))
     assert np.allclose(both.bounds, [4, 6, 1, 2, 2, 3])
     values = both.cell_data["physical_density"].reshape(3, 2, 8)
     assert np.allclose(values[..., 4:], density) and np.allclose(values[..., 3::-1], density)
