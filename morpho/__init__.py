@@ -20,6 +20,7 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from morpho import gradients, responses
+    from morpho.analysis import Analysis, analyse
     from morpho.interfaces import Gradient, Status
     from morpho.problem import Problem, load_problem
     from morpho.result import Result
@@ -27,23 +28,27 @@ if TYPE_CHECKING:
     from morpho.step import Step
 
 _HOMES = {
+    "Analysis": "morpho.analysis",
     "Gradient": "morpho.interfaces",
     "Status": "morpho.interfaces",
     "Problem": "morpho.problem",
     "load_problem": "morpho.problem",
     "Result": "morpho.result",
     "Step": "morpho.step",
+    "analyse": "morpho.analysis",
     "iterate": "morpho.run",
     "resume": "morpho.run",
     "solve": "morpho.run",
 }
 
 __all__ = [
+    "Analysis",
     "Gradient",
     "Problem",
     "Result",
     "Status",
     "Step",
+    "analyse",
     "gradients",
     "iterate",
     "load_problem",

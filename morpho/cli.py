@@ -177,6 +177,7 @@ def schema() -> None:
 
 @app.command()
 def export(
+    context: typer.Context,
     folder: RunFolder,
     output: Annotated[
         Path | None, typer.Option(help=".stl, .3mf, .ply, or .vtu for the solid cells; default FOLDER/design.stl")
@@ -191,8 +192,18 @@ def export(
         bool, typer.Option("--symmetric", help="complete it by its images in the problem's planes of symmetry")
     ] = False,
     units: Annotated[str, typer.Option(help="of lengths, for .3mf: mm, cm, m, in")] = "mm",
+    certify: Annotated[
+        bool, typer.Option("--certify", help="solve the part in 0 and 1 on its mesh, and say how it does; on any ranks")
+    ] = False,
 ) -> None:
-    """Write the part of a 3-D design for CAD, printing or other programs (serial)."""
+    """Write the part of a 3-D design for CAD, printing or other programs."""
+    if certify:
+        comm = _start(context)
+        _check_run_folder(comm, folder)
+        from morpho.certify import certify as solve_again
+
+        for line in solve_again(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm):
+            logging.getLogger("morpho").info(line)
     if _rank() != 0:
         return
     from morpho.results import surface
@@ -201,6 +212,31 @@ def export(
     figures = surface.export(folder, target, level, smooth, largest, symmetric, units)
     for line in surface.said(target, figures):
         typer.echo(line)
+
+
+@app.command(context_settings=PETSC, epilog=PETSC_HELP)
+def analyse(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="problem file (YAML), or the folder of a run")],
+    density: Annotated[
+        str | None, typer.Option(help="solid, or the folder of a run; default: that of the run, else solid")
+    ] = None,
+    threshold: Annotated[bool, typer.Option("--threshold", help="the part in 0 and 1 of the same volume")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Solve every load case once, without optimizing: of the full body, or of the design of a run."""
+    comm = _start(context)
+    is_run = file.is_dir()
+    if is_run:
+        _check_run_folder(comm, file)
+    problem = _load(comm, file / "problem.yaml" if is_run else file, overrides, allow_code=True)
+    from morpho.analysis import analyse as solve_once
+    from morpho.analysis import table
+    from morpho.describe import without_code
+
+    given = (file if is_run else None) if density is None else None if density == "solid" else Path(density)
+    for line in table(solve_once(without_code(problem), given, comm, threshold)):
+        logging.getLogger("morpho").info(line)
 
 
 @app.command()

@@ -21,8 +21,8 @@ from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLUnstructuredGridWri
 
 from morpho.results.grid import Grid, ImageGrid
 
-Floats = NDArray[np.floating]
-Fields = Mapping[str, Floats]
+Numbers = NDArray[np.floating] | NDArray[np.integer]
+Fields = Mapping[str, Numbers]
 
 
 class MeshPieces:
@@ -79,8 +79,11 @@ class ImagePieces:
         return document("PImageData", content + "  </PImageData>\n")
 
 
-def written(arrays: Fields, dtype: type[np.floating]) -> dict[str, Floats]:
-    """The arrays as they are written: contiguous, of this type, vectors of two components with a third one, zero."""
+def written(arrays: Fields, dtype: type[np.floating]) -> dict[str, Numbers]:
+    """The arrays as they are written: contiguous, of this type, vectors of two components with a third one, zero.
+
+    Whole numbers stay such.
+    """
     return {name: _three_components(values, dtype) for name, values in arrays.items()}
 
 
@@ -110,7 +113,9 @@ def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(end for pair in pairs for end in pair)
 
 
-def _three_components(values: Floats, dtype: type[np.floating]) -> Floats:
+def _three_components(values: Numbers, dtype: type[np.floating]) -> Numbers:
+    if np.issubdtype(values.dtype, np.integer):
+        return np.ascontiguousarray(values, np.int64)
     if values.ndim == 2 and values.shape[1] == 2:
         widened = np.zeros((len(values), 3), dtype)
         widened[:, :2] = values
@@ -155,7 +160,8 @@ def _declared(cells: Fields, points: Fields) -> str:
     for section, arrays in (("PCellData", cells), ("PPointData", points)):
         content += f"    <{section}>\n"
         for name, values in arrays.items():
-            kind, width = f"Float{8 * values.itemsize}", values.shape[1] if values.ndim == 2 else 1
+            kind = f"{'Int' if np.issubdtype(values.dtype, np.integer) else 'Float'}{8 * values.itemsize}"
+            width = values.shape[1] if values.ndim == 2 else 1
             content += f'      <PDataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}"/>\n'
         content += f"    </{section}>\n"
     return content

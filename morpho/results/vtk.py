@@ -24,6 +24,8 @@ class VtkSeries:
         self._folder = Path(folder) / "vtk"
         self._comm = grid.comm
         self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshPieces(grid)
+        #: an image's cells are in their places
+        self._numbers: Fields = {} if isinstance(grid, ImageGrid) else {"cell_number": grid.key}
         self._headers: dict[int, str] = {}  # file name of every step in the index
         write_on_root(self._comm, self._index, lambda: self._open(append_from))
 
@@ -31,9 +33,10 @@ class VtkSeries:
         """Add one step with arrays (n,) or (n, c) per owned cell and (p,) or (p, c) per local point.
 
         The names and widths are the same on all ranks; vectors of two components get a third one, zero. An ImageGrid
-        stores single precision, and takes contiguous arrays of that type as they are.
+        stores single precision, and takes contiguous arrays of that type as they are; a Grid adds the number of each
+        cell, which does not depend on the ranks.
         """
-        cells, points = (written(data, self._pieces.dtype) for data in (cell_data, point_data))
+        cells, points = (written(data, self._pieces.dtype) for data in ({**self._numbers, **cell_data}, point_data))
         piece = self._path(iteration, self._comm.rank)
         write_together(self._comm, piece, lambda: piece.write_bytes(self._pieces.piece(cells, points)))
         write_on_root(self._comm, self._index, lambda: self._publish(iteration, cells, points))

@@ -1,0 +1,165 @@
+"""One analysis of a density, without an optimization: what the part does under each load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.errors import InputError
+from morpho.gradients.physics import from_state
+from morpho.gradients.values import thresholded
+from morpho.interfaces import Array
+from morpho.judge import SOLID
+from morpho.loop import TIGHT
+from morpho.mesh import Mesh, VoxelMesh
+from morpho.parallel import global_dot, global_max, on_root
+from morpho.parts import Parts
+from morpho.problem.spec import Problem
+from morpho.redistribute import Redistribution
+
+CELL_NUMBER = "cell_number"  #: in the files of a run
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """What a load case does to a part. Equal on all ranks."""
+
+    compliance: float
+    displacement: float  #: the largest of a node of solid cells; of heat the highest temperature
+    von_mises: float  #: the highest, times the root of the density; nan in heat
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a density is worth. Scalars are equal on all ranks."""
+
+    objective: float  #: the compliance where the objective does not depend on the state
+    volume: float  #: fraction of the mesh
+    pieces: int  #: that hang together by the faces of cells
+    cases: dict[str, CaseFigures]
+    rho: Array  #: (n,) owned cells
+    key: NDArray[np.int64]  #: (n,) number of each owned cell
+
+
+def analyse(
+    problem: Problem,
+    density: Array | str | Path | None = None,
+    comm: MPI.Comm | None = None,
+    threshold: bool = False,
+) -> Analysis:
+    """Solve every load case once for a density, at the final values of every continuation (collective).
+
+    Args:
+        density: (n,) of the owned cells, in the order of `Result.rho` on as many ranks; a run folder, whose last
+            written design counts; None: the full body, without its passive void.
+        threshold: whether to take the part in 0 and 1 that has the volume of the density.
+
+    Raises:
+        InputError: the problem, or the density, cannot be.
+        SolverError: a load case could not be solved.
+    """
+    comm = comm or MPI.COMM_WORLD
+    with finished_parts(problem, comm) as parts:
+        rho = density_of(parts, density)
+        return figures(parts, thresholded(comm, rho, parts.mesh.volumes) if threshold else rho)
+
+
+@contextmanager
+def finished_parts(problem: Problem, comm: MPI.Comm) -> Iterator[Parts]:
+    """What the last iteration of a run works with, with exact gradients (collective)."""
+    gradient = problem.gradient.model_copy(update={"source": "exact"})
+    with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
+        parts.enter_iteration(problem.optimizer.max_iterations)
+        yield parts
+
+
+def table(found: Analysis) -> list[str]:
+    """The figures in lines (local)."""
+    width = max(len("load case"), *map(len, found.cases))
+    lines = [f"{'load case':<{width}}  {'compliance':>12}  {'displacement':>12}  {'von Mises':>12}"]
+    for name, case in found.cases.items():
+        lines.append(f"{name:<{width}}  {case.compliance:12.6g}  {case.displacement:12.6g}  {case.von_mises:12.6g}")
+    pieces = f"{found.pieces} piece{'s' * (found.pieces != 1)}"
+    return [*lines, f"objective {found.objective:.7g}, volume fraction {found.volume:.4f}, {pieces}"]
+
+
+def figures(parts: Parts, rho: Array) -> Analysis:
+    """Of one density (n,), by an exact solve (collective)."""
+    comm, mesh, physics = parts.comm, parts.mesh, parts.physics
+    exact = from_state(physics, physics.solve(rho, TIGHT))
+    solid = rho > SOLID
+    nodes = _nodes_of(mesh, solid if global_max(comm, solid.astype(float)) else np.ones(len(rho), bool))
+    cases = {}
+    for i, name in enumerate(physics.cases):
+        moved = np.linalg.norm(physics.vertex_displacement(i)[nodes], axis=1)
+        stress = np.sqrt(rho) * physics.von_mises(i) if physics.components > 1 else np.full(1, np.nan)
+        cases[name] = CaseFigures(float(exact.cases[i]), global_max(comm, moved), global_max(comm, stress))
+    return Analysis(
+        objective=parts.responses.stiffness(rho, exact),
+        volume=global_dot(comm, mesh.volumes, rho) / mesh.total_volume,
+        pieces=physics.pieces(solid),
+        cases=cases,
+        rho=rho,
+        key=np.asarray(mesh.key, np.int64),
+    )
+
+
+def density_of(parts: Parts, given: Array | str | Path | None) -> Array:
+    """(n,) of the owned cells (collective)."""
+    if isinstance(given, str | Path):
+        return _read(parts, Path(given))
+    if given is None:
+        rho = np.ones(parts.mesh.n)
+        rho[parts.design.passive.void] = 0.0
+        return rho
+    if np.shape(given) != (parts.mesh.n,):
+        raise InputError(f"density: got an array of shape {np.shape(given)}, this rank has {parts.mesh.n} cells")
+    return np.asarray(given, np.float64)
+
+
+def _read(parts: Parts, folder: Path) -> Array:
+    """The last written design of a run; rank 0 reads it (collective)."""
+
+    def load() -> tuple[Array, NDArray[np.int64]]:
+        from morpho.results.designs import load_design
+
+        design = load_design(folder)
+        rho = np.asarray(design.cell_data["physical_density"], np.float64)
+        numbers = design.cell_data.get(CELL_NUMBER)
+        if numbers is None and isinstance(parts.mesh, Mesh):
+            raise InputError(f"{folder}: its design does not say the numbers of its cells; run it again.")
+        return rho, np.arange(len(rho)) if numbers is None else np.asarray(numbers, np.int64)
+
+    found: list[tuple[Array, NDArray[np.int64]]] = []  # on rank 0
+
+    def count_cells() -> int:
+        found.append(load())
+        return len(found[0][0])
+
+    count = on_root(parts.comm, count_cells)
+    if count != parts.mesh.n_global:
+        raise InputError(f"{folder}: its design has {count} cells, the mesh of the problem {parts.mesh.n_global}.")
+    rho, numbers = found[0] if found else (np.zeros(0), np.zeros(0, np.int64))
+    return Redistribution(parts.comm, numbers, np.asarray(parts.mesh.key, np.int64)).apply(rho)
+
+
+def _nodes_of(mesh: Mesh | VoxelMesh, cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of this rank's nodes are corners of some cells (local)."""
+    if isinstance(mesh, Mesh):
+        nodes = np.zeros(len(mesh.domain.geometry.x), dtype=bool)
+        nodes[mesh.domain.geometry.dofmap[: mesh.n][cells]] = True
+        return nodes
+    marked, inside = np.zeros(mesh.node_shape, dtype=bool), cells.reshape(mesh.shape)
+    ends = (slice(None, -1), slice(1, None))
+    for z in ends if mesh.dim == 3 else (slice(None),):
+        for y in ends:
+            for x in ends:
+                marked[z, y, x] |= inside
+    return marked.reshape(-1)

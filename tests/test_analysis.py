@@ -1,0 +1,97 @@
+"""One analysis of a density, and the part as built beside the density."""
+
+import json
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+from helpers import box, make_problem, plane
+from running import run as start
+
+import morpho
+from morpho.certify import certify
+from morpho.errors import InputError
+from morpho.problem import dump_problem
+
+
+def bar(engine="voxel", cells=(12, 6, 6), cell=None, **parts):
+    return make_problem(
+        box(list(cells), [2.0, *(1.0,) * (len(cells) - 1)], cell),
+        loads=[
+            {"name": name, "forces": [{"region": plane("x", 2), "total": [*force, 0][: len(cells)]}]}
+            for name, force in {"pull": [1, 0], "down": [0, -1]}.items()
+        ],
+        supports=[{"region": plane("x", 0)}],
+        constraints=[{"volume_fraction": 0.4}],
+        design={"filter": {"kind": "cone", "radius": 0.25}},
+        optimizer={"max_iterations": 5},
+        solver={"rtol": 1e-9},
+        engine=engine,
+        **parts,
+    )
+
+
+@pytest.mark.parametrize("cells", [(40, 4), (20, 4, 4)])
+def test_a_full_bar_in_tension_does_as_the_formula_says(cells):
+    """Stress F / A, stretch F L / (E A), as nothing shrinks across."""
+    found = morpho.analyse(bar(cells=cells, material={"nu": 0.0}), comm=MPI.COMM_SELF)
+    pull = found.cases["pull"]
+    assert found.volume == pytest.approx(1.0) and found.pieces == 1
+    assert pull.compliance == pytest.approx(2.0, rel=1e-6)
+    assert pull.displacement == pytest.approx(2.0, rel=1e-6)
+    assert pull.von_mises == pytest.approx(1.0, rel=1e-6)
+    assert found.objective == pytest.approx(sum(case.compliance for case in found.cases.values()))
+
+
+@pytest.mark.parametrize(("engine", "cell"), [("voxel", None), ("assembled", None), ("assembled", "tetrahedron")])
+def test_the_design_of_a_run_is_worth_what_its_result_says(tmp_path, engine, cell):
+    problem = bar(engine, cell=cell)
+    result = morpho.solve(problem, tmp_path / "run", MPI.COMM_SELF)
+    found = morpho.analyse(problem, tmp_path / "run", MPI.COMM_SELF)
+    again = morpho.analyse(problem, result.rho, MPI.COMM_SELF)
+    assert found.objective == pytest.approx(result.objective, rel=1e-5)
+    assert again.objective == pytest.approx(result.objective, rel=1e-7)
+    assert {name: case.compliance for name, case in again.cases.items()} == pytest.approx(result.compliance, rel=1e-7)
+    assert {name: case.von_mises for name, case in again.cases.items()} == pytest.approx(result.von_mises, rel=1e-5)
+
+
+def test_the_part_in_0_and_1_has_the_volume(tmp_path):
+    problem = bar()
+    result = morpho.solve(problem, comm=MPI.COMM_SELF)
+    part = morpho.analyse(problem, result.rho, MPI.COMM_SELF, threshold=True)
+    assert part.volume == pytest.approx(0.4, rel=1e-3)
+    assert np.mean((part.rho > 1e-6) & (part.rho < 1 - 1e-6)) < 0.05
+
+
+def test_any_number_of_ranks_says_the_same_of_a_run(tmp_path):
+    """Also of cells whose numbers are scattered over the ranks that wrote them."""
+    problem = bar("assembled", cell="tetrahedron")
+    (tmp_path / "bar.yaml").write_text(dump_problem(problem))
+    assert start(2, "solve", tmp_path / "bar.yaml", "--output", tmp_path / "run", cwd=tmp_path).returncode == 0
+    assert start(3, "export", tmp_path / "run", "--certify", cwd=tmp_path).returncode == 0
+    part = morpho.analyse(problem, tmp_path / "run", MPI.COMM_SELF, threshold=True)
+    noted = json.loads((tmp_path / "run" / "result.json").read_text())["as_built"]
+    assert noted["objective"] == pytest.approx(part.objective, rel=1e-5)
+    assert noted["cases"]["pull"]["displacement"] == pytest.approx(part.cases["pull"].displacement, rel=1e-5)
+    lines = start(2, "analyse", tmp_path / "run", cwd=tmp_path).stdout
+    assert "pull" in lines and "volume fraction 0.4" in lines
+
+
+def test_what_differs_as_built_is_said(tmp_path):
+    """Five iterations without projection leave a grey design."""
+    problem = bar()
+    morpho.solve(problem, tmp_path / "run", MPI.COMM_SELF)
+    lines = certify(tmp_path / "run", problem, MPI.COMM_SELF)
+    assert any("as built is not the one that was optimized" in line for line in lines)
+
+
+def test_what_cannot_be_analysed(tmp_path):
+    problem = bar()
+    with pytest.raises(InputError, match=r"this rank has 432 cells"):
+        morpho.analyse(problem, np.ones(3), MPI.COMM_SELF)
+    with pytest.raises(InputError, match=r"design\.pvd"):
+        morpho.analyse(problem, tmp_path, MPI.COMM_SELF)
+    morpho.solve(bar(cells=(6, 3, 3)), tmp_path / "run", MPI.COMM_SELF)
+    with pytest.raises(InputError, match="has 54 cells, the mesh of the problem 432"):
+        morpho.analyse(problem, tmp_path / "run", MPI.COMM_SELF)
