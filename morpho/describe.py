@@ -38,6 +38,7 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
     """
     problem, mesh, physics = stated or parts.problem, parts.mesh, parts.physics
     low, high = (corner[: mesh.dim] for corner in mesh.corners)
+    low = np.where(np.abs(low) < 1e-12 * np.abs(high - low).max(), 0.0, low)
     extent = " x ".join(f"{v:g}" for v in high - low)
     solid, void = (int(mesh.comm.allreduce(len(c))) for c in (parts.design.passive.solid, parts.design.passive.void))
     lines = [
