@@ -16,6 +16,7 @@ from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.select import advice, cells_in
 from morpho.parallel import any_rank
 from morpho.problem.check import functionals
+from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
 from morpho.problem.spec import Problem
 
@@ -39,11 +40,10 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
             said.append(f"{place}: no cell lies in {region}; {advice(mesh, region, cells=True)}")
         return inside
 
-    for spec in problem.functionals:
-        place = next(place for place, given in functionals(problem) if given.unlimited == spec)
+    def make(spec: FunctionalSpec, place: str) -> Functional:
         inside = np.ones(mesh.n) if spec.region is None else within(spec.region, f"{place}.region")
 
-        def without(others: Sequence[Region], inside: Array = inside, place: str = place) -> Array:
+        def without(others: Sequence[Region]) -> Array:
             left = inside.copy()
             for i, region in enumerate(others):
                 left *= 1 - within(region, f"{place}.exclude[{i}]")
@@ -52,8 +52,15 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
                 return inside
             return left
 
+        def member(part: FunctionalSpec, key: str) -> Functional:
+            return make(part, f"{place}.{key}")
+
         where = (mesh.comm, mesh.dim, mesh.volumes, centers, inside)
-        made.append(registry.create(spec, Setting(*where, problem.case_of(spec), len(problem.loads), solid, without)))
+        case, count = problem.case_of(spec), len(problem.loads)
+        return registry.create(spec, Setting(*where, case, count, solid, without, member))
+
+    for spec in problem.functionals:
+        made.append(make(spec, next(place for place, given in functionals(problem) if given.unlimited == spec)))
     if said:
         raise InputError(said)
     return made

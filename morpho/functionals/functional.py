@@ -14,6 +14,7 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.interfaces import Array
+from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
 
 
@@ -30,6 +31,7 @@ class Setting:
     n_cases: int  #: load cases of the problem
     solid: Array  #: (6, m) stress xx, yy, zz, yz, xz, xy of the solid from the strain; (m, m) heat flow, see `States`
     without: Callable[[Sequence[Region]], Array]  #: (n,) `inside`, 0 in other regions as well (collective)
+    member: Callable[[FunctionalSpec, str], Functional]  #: makes one that it is made of, given its key (collective)
 
 
 class Modes(Protocol):

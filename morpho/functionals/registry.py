@@ -31,6 +31,9 @@ def complaints(place: str, spec: FunctionalSpec, physics: str) -> list[str]:
             f"{place}.response: no response {spec.response!r} is registered (there is {known}); a program makes it "
             "known with morpho.responses.register"
         ]
+    if spec.members:
+        said = [complaints(f"{place}.of[{i}]", part, physics) for i, part in enumerate(spec.members)]
+        return [text for part in said for text in part]
     wanted = KINDS[spec.kind].FUNCTIONAL.physics
     return [] if wanted == physics else [f"{place}.kind: {spec.kind} belongs to physics: {wanted}"]
 

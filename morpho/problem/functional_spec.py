@@ -68,6 +68,11 @@ class FunctionalSpec(Spec):
         return False
 
     @property
+    def members(self) -> tuple[FunctionalSpec, ...]:
+        """The functionals that it is made of, if it is."""
+        return ()
+
+    @property
     def regions(self) -> list[tuple[str, Region]]:
         """Its regions, each with its key."""
         return [] if self.region is None else [("region", self.region)]

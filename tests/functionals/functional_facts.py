@@ -7,14 +7,14 @@ from typing import Any
 
 from mpi4py import MPI
 
-from functional_problems import Mixed, beam, limited, mixed, tower
+from functional_problems import Mixed, beam, limited, mixed, tower, used
 from helpers import by_key, evaluate, main, random_cells
 
 import morpho
 from morpho.parts import Parts
 from morpho.problem import Problem
 
-MAKERS = (mixed, beam, tower, limited)
+MAKERS = (mixed, beam, tower, limited, used)
 PROBLEMS = [(dim, engine, make) for dim in (2, 3) for engine in ("voxel", "assembled") for make in MAKERS]
 
 

@@ -118,3 +118,14 @@ def limited(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
         "constraints": [{"volume_fraction": 0.5}, {"kind": "peak_displacement", "case": "side", "p": 6, "max": 5.0}],
     }
     return beam(dim, engine, **given | parts)
+
+
+def used(dim: int, engine: str = "voxel", **parts: Any) -> Problem:
+    """The worst of a stress, a displacement and a frequency as objective, of two of them as limit."""
+    stress = {"kind": "stress", "case": "own", "scaled": False, "max": 4.0}
+    sag = {"kind": "peak_displacement", "case": "side", "p": 6, "max": 5.0}
+    given: dict[str, Any] = {
+        "objective": {"kind": "worst", "of": [stress, sag, {"kind": "frequency", "modes": 2, "min": 0.1}]},
+        "constraints": [{"volume_fraction": 0.5}, {"kind": "worst", "of": [stress, sag], "max": 1.0}],
+    }
+    return beam(dim, engine, **given | parts)
