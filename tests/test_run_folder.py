@@ -116,7 +116,7 @@ def test_log_is_what_was_on_the_terminal(folder: Path) -> None:
         "filter: cone, radius 1.5 = 1.50 elements",
         "state: 130 unknowns, solver voxel multigrid",
         "loads[0].forces[0]: on 1 vertex, resultant (0, -1)",
-        "load case tip: weight 1, total force (0, -1)",
+        "load case tip: weight 1, total force (0, -1), moment about the origin 0",
         "results are in runs/beam (not converged)",
     ):
         assert sentence in lines

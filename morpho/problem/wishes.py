@@ -8,7 +8,8 @@ _LINEAR = "morpho computes small displacements of linear elastic bodies at rest"
 
 #: pattern of a word -> what to say of it
 _WISHES = {
-    r"moment|torque|couple": "morpho has no moments; apply two opposite forces (`total` on two regions) instead",
+    r"torque|couple": "a couple is a force `moment: [0, 0, 5]` on a region (in 2-D one number)",
+    r"remote|lever": "a force acts through a point elsewhere with `total` and `at`",
     r"min(imum)?_?(member_?)?(size|thickness|width|length)|length_?scale|member_?size": (
         "the length scale is set by design.filter.radius (members become about as thick as its diameter), with "
         "design.projection for sharp edges"

@@ -36,7 +36,7 @@ class MeshPieces:
 
     def piece(self, cells: Fields, points: Fields) -> bytes:
         """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
+        return _encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
@@ -64,7 +64,7 @@ class ImagePieces:
 
     def piece(self, cells: Fields, points: Fields) -> bytes:
         """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return encoded(vtkXMLImageDataWriter(), self._image, cells, points)
+        return _encoded(vtkXMLImageDataWriter(), self._image, cells, points)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
@@ -123,7 +123,7 @@ def _three_components(values: Numbers, dtype: type[np.floating]) -> Numbers:
     return np.ascontiguousarray(values, dtype)
 
 
-def encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
+def _encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
     """Content of one file.
 
     VTK makes it in memory and Python writes it, because VTK reports a full disk by printing only.

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridWriter
 
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
@@ -28,6 +27,7 @@ _CLEARANCE = 1e-3  #: least distance between the density of a point and the leve
 _SUFFIXES = (".stl", ".3mf", ".ply", ".vtu")
 _UNITS = {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4, "ft": 304.8}  #: in the millimetres of a 3MF file
 _TRIALS = 40  #: levels that are tried
+_VOXEL, _HEXAHEDRON = 11, 12  #: VTK's types of cells
 _FAR = 0.005  #: that is said
 _NEAR = 1e-3  #: relative difference of volumes that counts as equal
 #: pairs of corners that an edge joins, by VTK's type of cell
@@ -282,7 +282,10 @@ def _surface(part: Part, kind: str, units: str) -> tuple[bytes, dict[str, Any]]:
 
 def _cells(design: Design, level: float | None, wanted: float) -> tuple[bytes, dict[str, Any]]:
     """The densest cells, as many as make up the volume of the design, or those above a level, as a mesh."""
-    from morpho.results.pieces import encoded  # starts MPI, which a process that draws must not
+    from mpi4py import MPI  # a process that draws must not start it
+
+    from morpho.results.grid import Grid
+    from morpho.results.pieces import MeshPieces
 
     _check_level(design, level)
     density = np.asarray(design.cell_data["physical_density"], np.float64)
@@ -296,7 +299,12 @@ def _cells(design: Design, level: float | None, wanted: float) -> tuple[bytes, d
     solid = density >= level
     if not solid.any():
         raise InputError(f"No part of the design has a density above the level {level}; choose a lower one.")
-    cells = grid.extract_cells(np.flatnonzero(solid))
-    cells.clear_data()
-    content = encoded(vtkXMLUnstructuredGridWriter(), cells, {"physical_density": density[solid]}, {})
+    (kind, corners), *_ = grid.cells_dict.items()
+    if kind == _VOXEL:
+        kind, corners = _HEXAHEDRON, corners[:, [0, 1, 3, 2, 4, 5, 7, 6]]
+    used, nodes = np.unique(corners[solid], return_inverse=True)
+    part = Grid(
+        np.asarray(grid.points)[used], nodes.reshape(-1, corners.shape[1]), kind, np.flatnonzero(solid), MPI.COMM_SELF
+    )
+    content = MeshPieces(part).piece({"physical_density": density[solid]}, {})
     return content, {"level": level, "volume": float(volumes[solid].sum()), "cells": int(solid.sum())}

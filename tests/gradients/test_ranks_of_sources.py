@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 from mpi4py import MPI
@@ -17,15 +18,16 @@ SCRIPT = Path(__file__).parent / "rank_facts.py"
 NETWORKS = ("onsg", "prosg", "sobolev", "bp_lambda", "dni")
 
 
-@pytest.fixture(scope="module")
-def found(mpirun):
-    """What every run finds, by the number of ranks."""
-    return {ranks: json.loads(mpirun(ranks, SCRIPT, timeout=600)) for ranks in (2, 3)}
+@cache
+def found(mpirun, ranks):
+    """What every run finds on so many ranks."""
+    return json.loads(mpirun(ranks, SCRIPT, timeout=600))
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_same_on_any_number_of_ranks(found, name):
+@pytest.mark.parametrize("ranks", [3, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_same_on_any_number_of_ranks(mpirun, name, ranks):
     alone, learns = fact(MPI.COMM_SELF, name), name.startswith(NETWORKS)
-    for ranks in (2, 3):
-        assert found[ranks][name]["objective"] == pytest.approx(alone["objective"], rel=1e-3 if learns else 1e-4)
-        assert_same({"rho": found[ranks][name]["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if learns else 1e-3)
+    many = found(mpirun, ranks)[name]
+    assert many["objective"] == pytest.approx(alone["objective"], rel=1e-3 if learns else 1e-4)
+    assert_same({"rho": many["rho"]}, {"rho": alone["rho"]}, rtol=0.05 if learns else 1e-3)

@@ -217,7 +217,7 @@ WORDS = {
     ("fix: x}", "fix: [x, x]}"): "name every component once",
     ("fix: x}", "fix: }"): "supports[0].fix: is empty; expected all, x, y, z",
     ("fix: x}", "spring: 3}"): "supports[0].spring: unknown key; springs stand beside `supports`",
-    ("total: [0, -1]", "moment: 5"): "loads[0].forces[0].moment: unknown key; morpho has no moments",
+    ("total: [0, -1]", "momnet: 5"): "loads[0].forces[0].momnet: unknown key; did you mean 'moment'",
     ("total: [0, -1]", "total: "): "give exactly one of total, traction",
     ("{plane: {axis: x, at: 0}}", ""): "supports[0].region: is empty; ",
     (
