@@ -51,6 +51,7 @@ COARSE = {
         0.5,
         0.585785857,
     ),
+    "lug_bracket_3d": (["mesh.size=16", "design.filter.radius=30", "design.projection.beta=1"], 10149.9359, 3698.52861),
     "displacement_limit_3d": (["mesh.box.cells=[20,10,10]", "design.filter.radius=0.2"], 0.514271352, 0.234942243),
 }
 
@@ -68,6 +69,7 @@ def test_first_iterations(name):
     )
     steps = list(morpho.iterate(problem))
     assert [step.iteration for step in steps] == [1, 2, 3]
-    assert steps[0].objective == pytest.approx(first, rel=1e-6)
-    assert steps[2].objective == pytest.approx(third, rel=1e-5)
+    meshed = 0.05 if problem.mesh.is_cad else 0.0  # other versions of gmsh make another mesh
+    assert steps[0].objective == pytest.approx(first, rel=meshed or 1e-6)
+    assert steps[2].objective == pytest.approx(third, rel=meshed or 1e-5)
     assert steps[2].max_constraint < (1e-9 if problem.design.projection is None else 1e-5)
