@@ -55,7 +55,7 @@ _WISHES = {
     r"multi_?load|worst|min_?max": (
         "the objective is the weighted sum over the load cases (loads[].weight), or with `over: worst` the worst one"
     ),
-    r"robust|uncertain|erode|dilat": "morpho has no robust formulation; `over: worst` takes the worst load case",
+    r"robust|uncertain|erode|dilat": "a robust design is `design.robust`, with a filter and a projection",
     r"level_?set|beso|eso$": "morpho designs by densities",
 }
 
