@@ -13,6 +13,7 @@ from numba import njit
 from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array, Evaluation
 
+FALLING = 0.01  #: share of derivatives below zero that a Helmholtz filter on tetrahedra may leave; such cells stay
 NEGLIGIBLE = 1e-30  #: of the largest constraint derivative: below it an entry is passive
 REVIVED = 1e-3  #: what an entry below it grows from under a projection: what is zero once would stay zero for ever
 TINY = 1e-100  #: a candidate below this stays at its lower limit
@@ -96,13 +97,13 @@ class OC:
         """Return the value at which a derivative of the constraint is negligible (collective)."""
         if evaluation.constraints.size != 1:
             raise InputError(f"OC takes exactly one constraint, got {evaluation.constraints.size}; use MMA instead")
-        size, high, low = _survey(x, evaluation.d_objective, evaluation.d_constraints[0])
-        if not np.isfinite(self.comm.allreduce(size, MPI.SUM) + evaluation.constraints[0]):
+        size, high, rising, falling = _survey(x, evaluation.d_objective, evaluation.d_constraints[0])
+        size, rising, falling = _sums(self.comm, size, rising, falling)
+        if not np.isfinite(size + evaluation.constraints[0]):
             raise SolverError("OC: x, the constraint or a derivative is not finite.")
-        largest, most_negative = max(self.comm.allreduce(high, MPI.MAX), 0.0), self.comm.allreduce(low, MPI.MIN)
-        if -most_negative > 1e-6 * largest:
+        if falling > FALLING * rising:
             raise InputError("OC takes a constraint whose derivatives are all >= 0; use MMA instead")
-        return float(NEGLIGIBLE * largest)
+        return float(NEGLIGIBLE * max(self.comm.allreduce(high, MPI.MAX), 0.0))
 
 
 def _by_secants(miss: Miss) -> Miss:
@@ -152,12 +153,14 @@ def _find_zero(
 
 @compiled
 def _survey(x, d_objective, weight):
-    """Sum of all absolute values; largest and smallest weight."""
-    size, high, low = 0.0, -np.inf, np.inf
+    """Sum of all absolute values; the largest weight; sums of the positive and of the negative ones."""
+    size, high, rising, falling = 0.0, -np.inf, 0.0, 0.0
     for i in range(len(x)):
         size += abs(x[i]) + abs(d_objective[i]) + abs(weight[i])
-        high, low = max(high, weight[i]), min(low, weight[i])
-    return size, high, low
+        high = max(high, weight[i])
+        rising += max(weight[i], 0.0)
+        falling += max(-weight[i], 0.0)
+    return size, high, rising, falling
 
 
 @compiled
