@@ -32,7 +32,7 @@ COARSE = {
     "gripper_2d": (["mesh.box.cells=[60,30]"], 0.0329644564, -0.0389981626),
     "gripper_3d": (["mesh.box.cells=[32,16,8]", "design.filter.radius=3"], 0.000850429857, -0.00109042247),
     "l_bracket_stress": (["mesh.box.cells=[40,40]", "design.filter.radius=0.06"], 209.613178, 0.533511367),
-    "bracket_stress_3d": (["mesh.box.cells=[20,8,20]", "design.filter.radius=0.12"], 3.59109509, 0.40776222),
+    "bracket_stress_3d": (["mesh.box.cells=[20,8,20]", "design.filter.radius=0.12"], 3.60325147, 0.405545097),
     "worst_case_3d": (
         ["mesh.box.cells=[20,10,15]", "design.filter.radius=0.2", "design.passive.solid=[]"],
         218.675992,
