@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +14,13 @@ from morpho.errors import InputError
 from morpho.gradients.physics import from_state
 from morpho.gradients.values import thresholded
 from morpho.interfaces import Array
-from morpho.judge import SOLID
+from morpho.judge import SOLID, finished_parts
 from morpho.loop import TIGHT
 from morpho.mesh import Mesh, VoxelMesh
-from morpho.parallel import global_dot, global_max, on_root
+from morpho.parallel import global_dot, global_max, on_root, raise_together
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.redistribute import Redistribution
-
-CELL_NUMBER = "cell_number"  #: in the files of a run
 
 
 @dataclass(frozen=True)
@@ -71,15 +67,6 @@ def analyse(
         return figures(parts, thresholded(comm, rho, parts.mesh.volumes) if threshold else rho)
 
 
-@contextmanager
-def finished_parts(problem: Problem, comm: MPI.Comm) -> Iterator[Parts]:
-    """What the last iteration of a run works with, with exact gradients (collective)."""
-    gradient = problem.gradient.model_copy(update={"source": "exact"})
-    with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
-        parts.enter_iteration(problem.optimizer.max_iterations)
-        yield parts
-
-
 def table(found: Analysis) -> list[str]:
     """The figures in lines (local)."""
     width = max(len("load case"), *map(len, found.cases))
@@ -119,8 +106,9 @@ def density_of(parts: Parts, given: Array | str | Path | None) -> Array:
         rho = np.ones(parts.mesh.n)
         rho[parts.design.passive.void] = 0.0
         return rho
-    if np.shape(given) != (parts.mesh.n,):
-        raise InputError(f"density: got an array of shape {np.shape(given)}, this rank has {parts.mesh.n} cells")
+    fits = np.shape(given) == (parts.mesh.n,)
+    said = f"density: got an array of shape {np.shape(given)}, this rank has {parts.mesh.n} cells"
+    raise_together(parts.comm, [] if fits else [said])
     return np.asarray(given, np.float64)
 
 
@@ -129,6 +117,7 @@ def _read(parts: Parts, folder: Path) -> Array:
 
     def load() -> tuple[Array, NDArray[np.int64]]:
         from morpho.results.designs import load_design
+        from morpho.results.vtk import CELL_NUMBER
 
         design = load_design(folder)
         rho = np.asarray(design.cell_data["physical_density"], np.float64)

@@ -9,9 +9,10 @@ from typing import Any
 
 from mpi4py import MPI
 
-from morpho.analysis import Analysis, density_of, figures, finished_parts
+from morpho.analysis import Analysis, density_of, figures
 from morpho.errors import InputError
 from morpho.gradients.values import thresholded
+from morpho.judge import finished_parts
 from morpho.parallel import on_root
 from morpho.problem.spec import Problem
 from morpho.results.storage import replace_file

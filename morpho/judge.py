@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mpi4py import MPI
@@ -50,9 +51,7 @@ def judge(
     Every solve starts from the displacement of the design before; there has to be one design at least. `key` (n,) has
     the numbers of this rank's cells in that run.
     """
-    gradient = problem.gradient.model_copy(update={"source": "exact"})
-    with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
-        parts.enter_iteration(problem.optimizer.max_iterations)
+    with finished_parts(problem, comm) as parts:
         here = Redistribution(comm, key, np.asarray(parts.mesh.key, np.int64)).apply
         worths = [_worth(parts, here(design.astype(np.float64)), RTOL) for design in designs[:-1]]
         last = here(designs[-1].astype(np.float64))
@@ -65,6 +64,15 @@ def judge(
         except SolverError:
             value = float("nan")
     return worths, BlackAndWhite(value, pieces)
+
+
+@contextmanager
+def finished_parts(problem: Problem, comm: MPI.Comm) -> Iterator[Parts]:
+    """What the last iteration of a run works with, with exact gradients (collective)."""
+    gradient = problem.gradient.model_copy(update={"source": "exact"})
+    with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
+        parts.enter_iteration(problem.optimizer.max_iterations)
+        yield parts
 
 
 def _worth(parts: Parts, rho: Array, rtol: float) -> Worth:

@@ -67,24 +67,13 @@ class WorstSpec(FunctionalSpec):
         return [(f"of[{i}].{key}", region) for i, part in enumerate(self.of) for key, region in part.regions]
 
     def complaints(self, problem: Any) -> list[str]:
-        said = [f"objective.case: {self.kind} takes none; its responses do"] if self.case is not None else []
-        said += ["objective.region: worst takes none; its responses do"] if self.region is not None else []
-        cases = [case.name for case in problem.loads]
-        for part in self.of:
-            said += part.complaints(problem)
-            if part.of_all_cases or not part.needs_loads:
-                continue
-            if part.case is None and len(cases) > 1:
-                said.append(f"{part.kind}.case: there are several load cases; name one of {', '.join(cases)}")
-            elif part.case is not None and part.case not in cases:
-                said.append(f"{part.kind}.case: there is no load case {part.case!r}; the cases are {', '.join(cases)}")
-        return said
+        given = [key for key in ("case", "region") if getattr(self, key) is not None]
+        said = [f"worst.{key}: it takes none; its responses do" for key in given]
+        return said + [text for part in self.of for text in part.complaints(problem)]
 
 
 class Worst:
     """(sum u_k^p)^(1/p)."""
-
-    physics = "elasticity"  #: of its members, rather
 
     def __init__(self, spec: WorstSpec, setting: Setting) -> None:
         self.limits = [(part.max, part.min) for part in spec.of]

@@ -97,9 +97,11 @@ def _options(gmsh: Any, values: dict[str, float]) -> Iterator[None]:
     before = {name: gmsh.option.getNumber(name) for name in values}
     for name, value in values.items():
         gmsh.option.setNumber(name, value)
-    yield
-    for name, value in before.items():
-        gmsh.option.setNumber(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            gmsh.option.setNumber(name, value)
 
 
 def _load(gmsh: Any, path: str) -> list[Entity]:

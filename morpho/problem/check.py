@@ -141,6 +141,8 @@ def _which_case(problem: Problem) -> list[str]:
     """Complaints about the load cases that displacements, temperatures and functionals are of (local)."""
     said, cases = [], [case.name for case in problem.loads]
     everything: list[tuple[str, Seen | FunctionalSpec]] = [*probed(problem), *functionals(problem)]
+    for place, given in functionals(problem):
+        everything += [(f"{place}.of[{i}]", part) for i, part in enumerate(given.members) if part.needs_loads]
     for place, asked in everything:
         if isinstance(asked, FunctionalSpec) and asked.of_all_cases:
             continue

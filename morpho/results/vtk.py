@@ -9,6 +9,7 @@ from morpho.results.grid import Grid, ImageGrid
 from morpho.results.pieces import Fields, ImagePieces, MeshPieces, document, written
 from morpho.results.storage import replace_file, write_on_root, write_together
 
+CELL_NUMBER = "cell_number"  #: the same on any number of ranks
 _STEP_FILE = re.compile(r"design_(\d+)(?:_\d+)?\.p?(?:vtu|vti)")
 
 
@@ -25,7 +26,7 @@ class VtkSeries:
         self._comm = grid.comm
         self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshPieces(grid)
         #: an image's cells are in their places
-        self._numbers: Fields = {} if isinstance(grid, ImageGrid) else {"cell_number": grid.key}
+        self._numbers: Fields = {} if isinstance(grid, ImageGrid) else {CELL_NUMBER: grid.key}
         self._headers: dict[int, str] = {}  # file name of every step in the index
         write_on_root(self._comm, self._index, lambda: self._open(append_from))
 
