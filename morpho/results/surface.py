@@ -119,10 +119,12 @@ def find_part(design: Design, level: float | None = None, smooth: bool = True, l
     The volume that the default level aims at is that of the design, sum of density times volume of the cells.
     """
     _check_level(design, level)
-    make = partial(_part, design, smooth=smooth, largest=largest)
-    if level is not None:
-        return make(level)
-    return _with_volume(make, volume_of(design))
+    if level is None:
+        whole = _with_volume(partial(_part, design, smooth=smooth, largest=False), volume_of(design))
+        if not largest or whole.pieces == 1:
+            return whole
+        level = whole.level
+    return _part(design, level, smooth, largest)
 
 
 def part_surface(design: Design, level: float = 0.5, smooth: bool = True) -> pyvista.PolyData:

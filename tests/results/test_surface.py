@@ -78,6 +78,8 @@ def test_pieces_are_counted_and_dropped(tmp_path, make):
     assert (both["pieces"], one["pieces"]) == (2, 1) and 0 < both["loose"] < 0.5
     assert one["volume"] == pytest.approx((1 - both["loose"]) * both["volume"], rel=0.05)
     assert "warning: the part is 2 pieces" in said(tmp_path, both)[-1]
+    whole, rest = (export(tmp_path, tmp_path / "part.stl", largest=largest) for largest in (False, True))
+    assert rest["level"] == whole["level"] and rest["volume"] < 0.8 * whole["volume"]
 
 
 def test_only_what_is_cut_is_smoothed(tmp_path, make):
