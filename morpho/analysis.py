@@ -116,11 +116,14 @@ def _read(parts: Parts, folder: Path) -> Array:
     """The last written design of a run; rank 0 reads it (collective)."""
 
     def load() -> tuple[Array, NDArray[np.int64]]:
+        from morpho.results.body import INSIDE
         from morpho.results.designs import load_design
         from morpho.results.vtk import CELL_NUMBER
 
         design = load_design(folder)
         rho = np.asarray(design.cell_data["physical_density"], np.float64)
+        if INSIDE in design.cell_data:
+            rho = rho[np.asarray(design.cell_data[INSIDE]) > 0]
         numbers = design.cell_data.get(CELL_NUMBER)
         if numbers is None and isinstance(parts.mesh, Mesh):
             raise InputError(f"{folder}: its design does not say the numbers of its cells; run it again.")
@@ -145,7 +148,7 @@ def _nodes_of(mesh: Mesh | VoxelMesh, cells: NDArray[np.bool_]) -> NDArray[np.bo
         nodes = np.zeros(len(mesh.domain.geometry.x), dtype=bool)
         nodes[mesh.domain.geometry.dofmap[: mesh.n][cells]] = True
         return nodes
-    marked, inside = np.zeros(mesh.node_shape, dtype=bool), cells.reshape(mesh.shape)
+    marked, inside = np.zeros(mesh.node_shape, dtype=bool), mesh.grid(cells)
     ends = (slice(None, -1), slice(1, None))
     for z in ends if mesh.dim == 3 else (slice(None),):
         for y in ends:

@@ -22,7 +22,7 @@ from morpho.functionals.functional import Evolving
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
-from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh
+from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
 from morpho.optimizers import MMA, OC
 from morpho.parallel import failing_alike, raise_together
@@ -211,9 +211,9 @@ def _moving_complaints(problem: Problem) -> list[str]:
 def _state_equation(problem: Problem, comm: MPI.Comm) -> tuple[Mesh | VoxelMesh, AssembledEquation | VoxelEquation]:
     """The mesh and the engine that the problem asks for (collective)."""
     if engine.uses_voxels(problem):
-        assert problem.mesh.box is not None
         block = problem.gradient.block if registry.uses_blocks(problem.gradient.source) else 1
-        grid = voxel_mesh(problem.mesh.box, problem.mesh.refine, comm, block)
+        box, refine = problem.mesh.box, problem.mesh.refine
+        grid = voxelized(problem.mesh, comm, block) if box is None else voxel_mesh(box, refine, comm, block)
         return grid, VoxelEquation(grid, problem)
     mesh = build_mesh(problem.mesh, comm)
     raise_together(comm, check_dimension(problem, mesh.dim))

@@ -28,6 +28,7 @@ from morpho.progress import Progress
 from morpho.restart import contents, load_restart
 from morpho.result import Result
 from morpho.results import checkpoint, run_folder
+from morpho.results.body import save_surface
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow, check_history
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
@@ -254,6 +255,9 @@ class Recorder:
         run_folder.clear_derived(folder)
         text = f"# morpho {VERSION}\n{dump_problem(self.parts.problem)}"
         replace_file(folder / "problem.yaml", text)
+        mesh = self.parts.mesh
+        if isinstance(mesh, VoxelMesh) and mesh.surface is not None:
+            save_surface(folder, mesh.surface)
         self._log_file = LogFile(folder / "log.txt", mode="a" if resumed else "w")
         self._log_file.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(self._log_file)
@@ -392,7 +396,7 @@ def make_grid(parts: Parts) -> Grid | ImageGrid:
     mesh = parts.mesh
     if isinstance(mesh, VoxelMesh):
         low, high = mesh.partition.box(parts.comm.rank)
-        return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm)
+        return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm, mesh.filled)
     geometry = mesh.domain.geometry
     kind, order = VTK_CELLS[mesh.cell_name]
     return Grid(geometry.x, geometry.dofmap[: mesh.n][:, order], kind, mesh.key, parts.comm)

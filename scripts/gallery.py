@@ -23,6 +23,7 @@ SHOWN = [
     "gripper_3d",
     "displacement_limit_3d",
     "lug_bracket_3d",
+    "lug_bracket_voxels_3d",
     "l_bracket_stress",
     "bracket_stress_3d",
     "worst_case_3d",

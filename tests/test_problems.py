@@ -52,6 +52,11 @@ COARSE = {
         0.585785857,
     ),
     "lug_bracket_3d": (["mesh.size=16", "design.filter.radius=30", "design.projection.beta=1"], 10149.9359, 3698.52861),
+    "lug_bracket_voxels_3d": (
+        ["mesh.spacing=6", "design.filter.radius=18", "design.projection.beta=1"],
+        22374.2910,
+        3583.63589,
+    ),
     "displacement_limit_3d": (["mesh.box.cells=[20,10,10]", "design.filter.radius=0.2"], 0.514271352, 0.234942243),
 }
 

@@ -16,6 +16,7 @@ from morpho.design.realisations import Realised
 from morpho.design.voxel_cone import VoxelNeighbourhood
 from morpho.fem.helmholtz import HelmholtzPde
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
+from morpho.fem.voxel.part_helmholtz import PartHelmholtz
 from morpho.interfaces import Array, DesignMap, Pullback
 from morpho.machine import physical_memory
 from morpho.mesh import Mesh, VoxelMesh
@@ -29,6 +30,13 @@ WIDEST = 1e7  #: filter radius over the size of the mesh, and the other way roun
 PAIR = 40  #: bytes that a pair of neighbours takes while the weights are made
 
 NONE: Indices = np.empty(0, dtype=np.int32)
+
+
+def _pde(mesh: Mesh | VoxelMesh, length: float) -> VoxelHelmholtz | PartHelmholtz | HelmholtzPde:
+    """The equation of the Helmholtz filter (collective)."""
+    if isinstance(mesh, Mesh):
+        return HelmholtzPde(mesh, length)
+    return VoxelHelmholtz(mesh, length) if mesh.filled is None else PartHelmholtz(mesh, length)
 
 
 class Design:
@@ -60,7 +68,7 @@ class Design:
             return
         if spec.kind == "helmholtz":
             length = length_parameter(spec.radius)
-            pde = VoxelHelmholtz(mesh, length) if isinstance(mesh, VoxelMesh) else HelmholtzPde(mesh, length)
+            pde = _pde(mesh, length)
             self._filter, self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
             self._close.append(pde.close)
         else:

@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from morpho.design.window import Window
 from morpho.interfaces import Array
-from morpho.mesh.voxels import VoxelMesh
+from morpho.mesh.voxels import Mask, VoxelMesh
+from morpho.mesh.window import Window
 
 Indices = NDArray[np.int64]
 
@@ -41,30 +41,43 @@ class VoxelNeighbourhood:
         ]
         small = tuple(min(n, 2 * r + 1) for n, r in zip(cells, reach, strict=True))[::-1]
         sums = np.empty(small)
-        _convolve(np.ones(small), (0, 0, 0), *self._stencil, sums)
+        _convolve(np.ones(small), (0, 0, 0), *self._stencil, np.ones(small[:2], dtype=bool), sums)
         self._sums = np.ascontiguousarray(sums[:, :, self._at[0]])
+        self._rows = np.ones(mesh.shape[:2], dtype=bool) if mesh.filled is None else mesh.filled.any(axis=2)
+        # In a part the weights of the cells that exist are counted, which is the same at no two places.
+        self._inverse: Array | None = None
+        if mesh.filled is not None:
+            total = self._weighted(np.ones(mesh.n))
+            self._inverse = np.divide(1.0, total, out=np.zeros(mesh.shape), where=mesh.filled)
 
     def average(self, values: Array) -> Array:
         """(n,) weighted averages (collective)."""
         out = self._weighted(values)
         self._divide(out, out)
-        return out.ravel()
+        return self.mesh.listed(out)
 
     def average_transposed(self, values: Array) -> Array:
         """(n,) the exact transpose of `average` (collective)."""
         scaled = np.empty(self.mesh.shape)
-        self._divide(values.reshape(self.mesh.shape), scaled)
-        return self._weighted(scaled).ravel()
+        self._divide(self.mesh.grid(values), scaled)
+        return self.mesh.listed(self._around(scaled))
 
     def _weighted(self, values: Array) -> Array:
-        source = self._window.extend(np.ascontiguousarray(values))
-        out = np.empty(self.mesh.shape)
+        return self._around(self.mesh.grid(np.ascontiguousarray(values)))
+
+    def _around(self, grid: Array) -> Array:
+        """Weighted sums of a field (z, y, x), of the same shape."""
+        source = self._window.extend(grid)
+        out = np.empty(self.mesh.shape) if self.mesh.filled is None else np.zeros(self.mesh.shape)
         start = tuple(part.start for part in self._window.inner)
-        _convolve(source, start, *self._stencil, out)
+        _convolve(source, start, *self._stencil, self._rows, out)
         return out
 
     def _divide(self, values: Array, out: Array) -> None:
-        """Divide fields (z, y, x) by the sums of the weights."""
+        """Divide fields (z, y, x) by the sums of the weights; zero where no cell exists."""
+        if self._inverse is not None:
+            np.multiply(values, self._inverse, out=out)
+            return
         _, y, z = self._at
         for k, place in enumerate(z):
             np.divide(values[k], self._sums[place, y], out=out[k])
@@ -111,9 +124,13 @@ def _convolve(
     first: Indices,
     weights: Array,
     lengths: Indices,
+    wanted: Mask,
     out: Array,
 ) -> None:
-    """Weighted sums around the cells of a box that begins at `start` in the source; beyond the source is nothing."""
+    """Weighted sums around the cells of a box that begins at `start` in the source; beyond the source is nothing.
+
+    Only in the rows (z, y) that are wanted.
+    """
     nz, ny, nx = out.shape
     sz, sy, sx = source.shape
     z0, y0, x0 = start
@@ -123,6 +140,8 @@ def _convolve(
     for block in range(0, ny, BLOCK):
         for z in range(nz):
             for y in range(block, min(block + BLOCK, ny)):
+                if not wanted[z, y]:
+                    continue
                 result = out[z, y]
                 result[:] = 0.0
                 for kind in range(len(lengths)):

@@ -8,9 +8,9 @@ from morpho.problem.spec import Problem
 def obstacles(problem: Problem) -> list[str]:
     """Why the voxel engine cannot take a problem; empty if it can (local)."""
     said = []
-    if problem.mesh.box is None:
-        said.append("the mesh is not a box")
-    elif problem.mesh.box.cell in ("triangle", "tetrahedron"):
+    if problem.mesh.file is not None:
+        said.append("the mesh is neither a box nor voxelized")
+    elif problem.mesh.box is not None and problem.mesh.box.cell in ("triangle", "tetrahedron"):
         said.append(f"the cells are {problem.mesh.box.cell}s; use quadrilaterals or hexahedra")
     if problem.solver.degree != 1:
         said.append("solver.degree is 2; it has degree 1 only")
@@ -30,6 +30,9 @@ def complaints(problem: Problem) -> list[str]:
     """What is wrong with the choice of the engine (local)."""
     if problem.engine == "voxel":
         return [f"engine: the voxel engine cannot be used: {reason}" for reason in obstacles(problem)]
+    if problem.mesh.voxelize is not None and not uses_voxels(problem):
+        reasons = "; ".join(obstacles(problem)) or "engine is assembled"
+        return [f"mesh.voxelize: only the voxel engine takes voxels of a part (here: {reasons})"]
     if problem.solver.stop == "sensitivity" and not uses_voxels(problem):
         return ["solver.stop: the assembled engine stops on the residual only; leave it out, or use engine: voxel"]
     return []

@@ -111,7 +111,10 @@ def apply_forces(
 def _middle(mesh: Mesh | VoxelMesh) -> Array:
     """(3,) centre of the volume (collective)."""
     if isinstance(mesh, VoxelMesh):
-        return np.asarray(sum(mesh.corners) / 2)
+        if mesh.filled is None:
+            return np.asarray(sum(mesh.corners) / 2)
+        total = sum((x.sum(axis=0) for x in mesh.places(cells=True)), np.zeros(3))
+        return np.asarray(mesh.comm.allreduce(total) / mesh.n_global)
     return np.asarray(mesh.comm.allreduce(mesh.volumes @ mesh.centers) / mesh.total_volume)
 
 

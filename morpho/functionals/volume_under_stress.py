@@ -14,6 +14,7 @@ from morpho.interfaces import Array
 from morpho.problem.base import Count, Number, Positive
 from morpho.problem.functional_spec import ExcludingSpec
 
+VOID = 0.1  #: density below which there is no material whose stress is told; void beside a load pad is strained a lot
 TINY = 1e-30  #: density, for a power below one
 GROW, MOST = 1.1, 1e4  #: of the penalty, at every update, and its largest value
 
@@ -58,7 +59,7 @@ class VolumeUnderStress:
         total, d_rho, d_gradient, highest = float(self.share @ rho), self.share.copy(), {}, 0.0
         for k in self.cases:
             vm, d_vm = von_mises(states.gradient(k), self.solid)
-            highest = max(highest, float((self.limited * np.sqrt(rho) * vm).max(initial=0)))
+            highest = max(highest, float((self.limited * (rho > VOID) * np.sqrt(rho) * vm).max(initial=0)))
             over = vm / spec.limit - 1
             g = self.limited * solid * over * (over**2 + 1)
             h = np.maximum(g, -self.multipliers[k] / self.penalty)
@@ -78,7 +79,7 @@ class VolumeUnderStress:
             self.penalty = min(GROW * self.penalty, MOST)
 
     def limits(self) -> dict[str, tuple[float, float]]:
-        """The highest stress, times the root of the density, and its limit (local)."""
+        """The highest stress, times the root of the density, where there is material, and its limit (local)."""
         return {"highest stress": (self.highest, self.spec.limit)}
 
     def save(self) -> tuple[dict[str, Array], dict[str, float]]:

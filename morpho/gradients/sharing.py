@@ -30,7 +30,7 @@ def complaints(problems: Sequence[Problem]) -> list[str]:
         name = problem.gradient.source
         if name in registry.BUILT_IN and not hasattr(registry.source_class(name), "take_network"):
             said.append(f"{problem.name}: {_nothing(name)}")
-        elif name == "onsg" and problem.mesh.box and given_form(problem) == "pretrained":
+        elif name == "onsg" and problem.mesh.dim and given_form(problem) == "pretrained":
             said.append(
                 f"{problem.name}: gradient.onsg.form: a pretrained network learns nothing to share; use anchored"
             )
@@ -43,7 +43,7 @@ def complaints(problems: Sequence[Problem]) -> list[str]:
 def given_form(problem: Problem) -> str | None:
     """The form of onsg, None where only the mesh tells (local)."""
     own = problem.gradient.onsg
-    return own.form_in(len(problem.mesh.box.size)) if problem.mesh.box is not None else own.form
+    return own.form_in(problem.mesh.dim) if problem.mesh.dim is not None else own.form
 
 
 def settings(problem: Problem) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def settings(problem: Problem) -> dict[str, Any]:
     found["onsg.hidden"] = given.onsg.hidden
     if given.source == "prosg":
         found |= {f"prosg.{key}": getattr(given.prosg, key) for key in ("form", "rank")}
-    if given.onsg.architecture == "conv" and problem.mesh.box is not None:
-        found["dimension of the mesh"] = len(problem.mesh.box.size)
+    if given.onsg.architecture == "conv" and problem.mesh.dim is not None:
+        found["dimension of the mesh"] = problem.mesh.dim
     return found
 
 

@@ -1,4 +1,4 @@
-"""Tetrahedra in a CAD part: STEP, IGES and BREP files, meshed by gmsh. Names in the file become groups."""
+"""CAD parts: STEP, IGES and BREP files, meshed by gmsh. Names in the file become groups."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from morpho.problem.regions import face_tag
 
 FINEST = 1 / 3  #: smallest edge that short curves may ask for, relative to `size`
 MOST = 3e7  #: tetrahedra that are tried
+ROUND = 64  #: edges around a circle, in the surface of a part
 HXT = 10  #: the algorithm of gmsh that is fastest and repeatable on one thread
 NAMELESS = "Open CASCADE STEP translator"  #: what programs write that have no name to give
 Entity = tuple[int, int]
@@ -60,6 +61,33 @@ def read_cad(path: str, size: float) -> Raw:
         raw = raw_of(gmsh, _names(gmsh))
         raw.notes.append(_what(gmsh, path, solids))
         return raw
+
+
+def surface_of(path: str) -> tuple[list[Array], dict[str, Array], str]:
+    """Triangles (t, 3, 3) around each solid, outward, those of each named face, and what the file holds (local).
+
+    Raises:
+        InputError: it holds no solid.
+        Exception: gmsh's, with its reason.
+    """
+    with opened() as gmsh:
+        solids = _load(gmsh, path)
+        low, high = _bounds(gmsh)
+        with _options(
+            gmsh, {"Mesh.MeshSizeMax": float(np.linalg.norm(high - low)) / 20, "Mesh.MeshSizeFromCurvature": ROUND}
+        ):
+            gmsh.model.mesh.generate(2)
+        triangles = {tag: _triangles(gmsh, tag) for _, tag in gmsh.model.getEntities(2)}
+        shells = []
+        for solid in solids:
+            around = gmsh.model.getBoundary([solid], combined=False, oriented=True)
+            shells.append(np.concatenate([triangles[abs(tag)] for _, tag in around]))
+        named: dict[str, list[Array]] = {}
+        for name, (dim, tag) in _names(gmsh):
+            if dim == 2:
+                named.setdefault(name, []).append(triangles[tag])
+        joined = {name: np.concatenate(parts) for name, parts in named.items()}
+        return shells, joined, _what(gmsh, path, solids)
 
 
 def faces(path: str) -> list[Face]:
@@ -145,10 +173,6 @@ def _face(gmsh: Any, tag: int) -> Face:
     middle = (low + high) / 2
     kind = str(gmsh.model.getType(2, tag))
     curvature = gmsh.model.getCurvature(2, tag, middle)[0] if kind in ("Cylinder", "Sphere") else 0.0
-    _, _, nodes = gmsh.model.mesh.getElements(2, tag)
-    tags, x, _ = gmsh.model.mesh.getNodes(2, tag, includeBoundary=True)
-    row = {int(node): i for i, node in enumerate(tags)}
-    corners = np.array([row[int(node)] for node in np.concatenate([*nodes, np.zeros(0, np.uint64)])], dtype=int)
     return Face(
         tag,
         _name(gmsh, 2, tag),
@@ -157,8 +181,18 @@ def _face(gmsh: Any, tag: int) -> Face:
         np.array(gmsh.model.occ.getCenterOfMass(2, tag)),
         np.array(gmsh.model.getNormal(tag, middle)),
         1 / curvature if curvature > 0 else None,
-        np.asarray(x).reshape(-1, 3)[corners].reshape(-1, 3, 3),
+        _triangles(gmsh, tag),
     )
+
+
+def _triangles(gmsh: Any, tag: int) -> Array:
+    """(t, 3, 3) of the mesh of a face."""
+    _, _, nodes = gmsh.model.mesh.getElements(2, tag)
+    tags, x, _ = gmsh.model.mesh.getNodes(2, tag, includeBoundary=True)
+    order = np.argsort(tags)
+    wanted = np.concatenate([*nodes, np.zeros(0, np.uint64)])
+    at = order[np.searchsorted(tags[order], wanted)]
+    return np.asarray(x, dtype=np.float64).reshape(-1, 3)[at].reshape(-1, 3, 3)
 
 
 def _bounds(gmsh: Any) -> tuple[Array, Array]:

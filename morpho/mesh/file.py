@@ -25,9 +25,9 @@ from morpho.mesh.raw import Cells, Raw
 from morpho.mesh.universal import read_universal
 from morpho.parallel import on_root
 from morpho.problem.spec import CAD
+from morpho.triangles import SURFACES
 
 FOREIGN = (".x_t", ".x_b", ".sat", ".fcstd", ".ipt", ".sldprt", ".3dm", ".dxf")
-SURFACES = (".stl", ".obj", ".ply", ".off", ".3mf", ".amf")
 READ = "save it as gmsh .msh, Abaqus .inp, .unv, .bdf, .vtu, .vtk, .med, .xdmf, .mesh or .su2"
 NASTRAN = (".bdf", ".BDF", ".nas", ".NAS")
 
@@ -113,8 +113,8 @@ def _read(path: str, size: float | None) -> Raw:
         raise InputError(f"mesh.file: {path} is a geometry, not a mesh; mesh it first: 'gmsh {Path(path).name} -3'")
     if ending in SURFACES:
         raise InputError(
-            f"mesh.file: {path} is a surface, and morpho needs a mesh of the volume inside; fill it with tetrahedra "
-            "first, for instance in gmsh: merge it, then a surface loop and a volume of its surface, then mesh in 3-D"
+            f"mesh.file: {path} is a surface, without a mesh of the volume inside; fill it with voxels instead: "
+            f"mesh: {{voxelize: {Path(path).name}, spacing: the edge of a voxel}}"
         )
     try:
         if ending in CAD:

@@ -23,7 +23,11 @@ def fingerprint(description: spec.Mesh, mesh: Mesh | VoxelMesh) -> dict[str, Any
         origin = box.origin or (0.0,) * len(box.size)
         where = {"size": list(box.size), "cells": list(box.cells), "origin": list(origin)}
         return {"cell": mesh.cell_name, "refine": description.refine} | where
-    assert isinstance(mesh, Mesh)
+    if isinstance(mesh, VoxelMesh):
+        assert mesh.filled is not None
+        keys = _mixed(mesh.places_in_box.astype(np.uint64)[:, None])
+        where = {"cells": list(mesh.cells), "spacing": mesh.spacing.tolist(), "origin": mesh.origin.tolist()}
+        return {"cell": mesh.cell_name, "hash": f"{_total(mesh.comm, keys):016x}"} | where
     return {"cell": mesh.cell_name, "cells": mesh.n_global, "hash": f"{_hash(mesh):016x}"}
 
 
@@ -33,8 +37,13 @@ def _hash(mesh: Mesh) -> int:
     points = _mixed(np.ascontiguousarray(geometry.x + 0.0).view(np.uint64))  # + 0.0: there is one zero only
     corners = points[geometry.dofmap[: mesh.n]].sum(axis=1, dtype=np.uint64)
     cells = _mixed(np.column_stack([corners, mesh.key.astype(np.uint64)]))
-    total = np.array([cells.sum(dtype=np.uint64)], dtype=np.uint64)
-    mesh.comm.Allreduce(MPI.IN_PLACE, total, MPI.SUM)
+    return _total(mesh.comm, cells)
+
+
+def _total(comm: MPI.Comm, hashes: Words) -> int:
+    """Their sum over all ranks (collective)."""
+    total = np.array([hashes.sum(dtype=np.uint64)], dtype=np.uint64)
+    comm.Allreduce(MPI.IN_PLACE, total, MPI.SUM)
     return int(total[0])
 
 

@@ -17,6 +17,7 @@ from morpho.interfaces import Array
 from morpho.parallel import global_sum
 
 Indices = NDArray[np.int32]
+NOTHING: Indices = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Mesh:
         """What entities of a dimension are called, in the plural (local)."""
         return entity_name(dim, self.dim)
 
-    def node_sets(self) -> Iterator[Array]:
-        """Coordinates (nodes, 3) of this rank's vertices, in portions (local)."""
-        yield self.domain.geometry.x
+    def places(self, cells: bool) -> Iterator[Array]:
+        """Coordinates (p, 3) of this rank's vertices, or centres of its cells, in portions (local)."""
+        yield self.centers if cells else self.domain.geometry.x
 
     def center_sets(self) -> Iterator[Array]:
         """Centres (n, 3) of the owned cells, in portions (local)."""

@@ -1,4 +1,4 @@
-"""How far points are from a region, also from a named surface of the mesh."""
+"""How far points are from a region, also from a named surface of the mesh, or one of a file."""
 
 from __future__ import annotations
 
@@ -12,39 +12,59 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Mesh
 from morpho.problem.regions import Near, Region
+from morpho.triangles import corners_in
 
 Distance = Callable[[Array], Array]
+Corners = Callable[[str], Array]  #: (e, vertices, 3) of the group of a name, on every rank
 QUAD = ([0, 1, 2], [1, 3, 2])  #: triangles of a quadrilateral, vertices in dolfinx order
 
 
-def neighbourhood(mesh: Mesh, near: Near) -> Distance:
+def neighbourhood(near: Near, corners: Corners, tolerance: float) -> Distance:
     """A local function: how far points (n, 3) are from the region, inf where it is surely more than asked for
-    (collective).
-
-    Named surfaces are gathered on every rank, without the rest of the mesh.
+    (collective as `corners` is).
 
     Raises:
-        InputError: a group has no surface to be near to.
+        InputError: a surface cannot be read, or what `corners` raises.
     """
-    return _distance(mesh, near.region, near.distance + mesh.tolerance)
+    return _distance(near.region, corners, near.distance + tolerance)
 
 
-def _distance(mesh: Mesh, region: Region, most: float) -> Distance:
+def _distance(region: Region, corners: Corners, most: float) -> Distance:
     if region.any_of:
-        parts = [_distance(mesh, part, most) for part in region.any_of]
+        parts = [_distance(part, corners, most) for part in region.any_of]
         return lambda points: np.asarray(np.min([part(points) for part in parts], axis=0))
-    if region.tag is None:
-        return region.distance
-    corners = _corners(mesh, region.tag)
+    if region.surface is not None:
+        return distance_to(corners_in(region.surface), most)
+    if region.tag is not None:
+        return distance_to(corners(region.tag), most)
+    return region.distance
+
+
+def distance_to(corners: Array, most: float) -> Distance:
+    """The distance to points, segments or triangles (e, 1 to 3, 3) on every rank, inf beyond `most` (local)."""
     if corners.shape[1] == 1:
         tree = cKDTree(corners[:, 0])
         return lambda points: np.asarray(tree.query(points)[0])
-    measure = _to_segments if corners.shape[1] == 2 else _to_triangles
-    return lambda points: _where_near(points, corners, most, measure)
+    measure = _to_segments(corners) if corners.shape[1] == 2 else _to_triangles(corners)
+    x = corners.reshape(-1, 3)
+    low, high = x.min(axis=0) - most, x.max(axis=0) + most
+
+    def distance(points: Array) -> Array:
+        inside = np.all((points >= low) & (points <= high), axis=1)
+        found = np.full(len(points), np.inf)
+        if inside.any():
+            found[inside] = measure(points[inside])
+        return found
+
+    return distance
 
 
-def _corners(mesh: Mesh, tag: str) -> Array:
-    """(e, vertices, 3) corners of the entities below the cells that a group marks, on every rank (collective)."""
+def corners_of(mesh: Mesh, tag: str) -> Array:
+    """(e, vertices, 3) corners of the entities below the cells that a group marks, on every rank (collective).
+
+    Raises:
+        InputError: the group has no surface to be near to.
+    """
     dims = sorted(dim for dim in mesh.tags.get(tag, {}) if dim < mesh.dim)
     if not dims:
         raise InputError(
@@ -62,38 +82,30 @@ def _corners(mesh: Mesh, tag: str) -> Array:
     return corners
 
 
-def _where_near(points: Array, corners: Array, most: float, measure: Callable[[Array, Array], Array]) -> Array:
-    """Distances of the points in the bounding box of a surface, grown by what counts."""
-    x = corners.reshape(-1, 3)
-    inside = np.all((points >= x.min(axis=0) - most) & (points <= x.max(axis=0) + most), axis=1)
-    found = np.full(len(points), np.inf)
-    if inside.any():
-        found[inside] = measure(points[inside], corners)
-    return found
-
-
-def _to_triangles(points: Array, corners: Array) -> Array:
-    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-    from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkPoints
-    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+def _to_triangles(corners: Array) -> Distance:
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkDoubleArray
     from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
 
-    x, at = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
-    places, rows = vtkPoints(), vtkCellArray()
-    places.SetData(numpy_to_vtk(x, deep=True))
-    rows.SetData(3, numpy_to_vtkIdTypeArray(at.astype(np.int64).reshape(-1), deep=True))
-    surface, function = vtkPolyData(), vtkImplicitPolyDataDistance()
-    surface.SetPoints(places)
-    surface.SetPolys(rows)
-    function.SetInput(surface)
-    found = vtkDoubleArray()
-    function.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), found)
-    return np.abs(vtk_to_numpy(found))
+    from morpho.triangles import poly_data
+
+    function = vtkImplicitPolyDataDistance()
+    function.SetInput(poly_data(corners))
+
+    def distance(points: Array) -> Array:
+        found = vtkDoubleArray()
+        function.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), found)
+        return np.abs(vtk_to_numpy(found))
+
+    return distance
 
 
-def _to_segments(points: Array, corners: Array) -> Array:
-    found = np.full(len(points), np.inf)
-    for a, b in corners:
-        along = np.clip((points - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
-        found = np.minimum(found, np.linalg.norm(points - a - along[:, None] * (b - a), axis=1))
-    return found
+def _to_segments(corners: Array) -> Distance:
+    def distance(points: Array) -> Array:
+        found = np.full(len(points), np.inf)
+        for a, b in corners:
+            along = np.clip((points - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
+            found = np.minimum(found, np.linalg.norm(points - a - along[:, None] * (b - a), axis=1))
+        return found
+
+    return distance

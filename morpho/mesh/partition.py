@@ -6,6 +6,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from morpho.errors import InputError
 
 SURFACE = (8.0, 2.0, 1.0)  #: what a cell on a cut across x, y, z costs: strided memory, and shorter rows
@@ -54,7 +57,9 @@ class Partition:
         )
 
 
-def split(cells: tuple[int, ...], ranks: int, nested: int = 0) -> Partition:
+def split(
+    cells: tuple[int, ...], ranks: int, nested: int = 0, filled: tuple[NDArray[np.int64], ...] | None = None
+) -> Partition:
     """The partition with the least work per rank, and among equals the one nested the deepest.
 
     Work is the largest box, its surface, and what is large of the coarse grid that every rank keeps whole because the
@@ -62,6 +67,8 @@ def split(cells: tuple[int, ...], ranks: int, nested: int = 0) -> Partition:
 
     Args:
         nested: the least number of coarsenings over which the boxes have to stay nested.
+        filled: along each direction, how many cells exist in each layer across it, which the cuts balance; None where
+            all do.
 
     Raises:
         InputError: there are more ranks than the box can be cut into.
@@ -77,6 +84,8 @@ def split(cells: tuple[int, ...], ranks: int, nested: int = 0) -> Partition:
                 tuple(min(n, step * (b * i // p)) for i in range(p + 1))
                 for n, b, p in zip(cells, blocks, grid, strict=True)
             )
+            if filled is not None:
+                cuts = tuple(_balanced(layers, step, p) for layers, p in zip(filled, grid, strict=True))
             merit = _work(cuts, math.prod(blocks) if ranks > 1 else 0, levels), -levels
             if best is None or merit < best[0]:
                 best = merit, Partition(cells, cuts, levels)
@@ -85,6 +94,16 @@ def split(cells: tuple[int, ...], ranks: int, nested: int = 0) -> Partition:
         whole = f" of whole blocks of {2**nested}" if nested else ""
         raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes{whole}; use fewer ranks")
     return best[1]
+
+
+def _balanced(layers: NDArray[np.int64], step: int, parts: int) -> tuple[int, ...]:
+    """Cuts at multiples of a step between which about equally many cells exist."""
+    ends = np.append(0, np.cumsum(np.add.reduceat(layers, np.arange(0, len(layers), step))))
+    blocks, cuts = len(ends) - 1, [0]
+    for i in range(1, parts):
+        best = int(np.argmin(np.abs(ends - ends[-1] * i / parts)))
+        cuts.append(min(max(best, cuts[-1] + 1), blocks - (parts - i)))
+    return tuple(min(len(layers), step * cut) for cut in [*cuts, blocks])
 
 
 def _work(cuts: tuple[tuple[int, ...], ...], coarse: int, levels: int) -> float:

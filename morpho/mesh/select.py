@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho.interfaces import Array
-from morpho.mesh.mesh import Indices, Mesh
-from morpho.mesh.near import neighbourhood
+from morpho.mesh.mesh import NOTHING, Indices, Mesh
+from morpho.mesh.near import corners_of, neighbourhood
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
 from morpho.problem.regions import Region
-
-NOTHING = np.empty(0, dtype=np.int32)
 
 
 def select(mesh: Mesh, region: Region, dim: int) -> Indices:
@@ -80,7 +78,8 @@ def _within(mesh: Mesh, region: Region, dim: int) -> Indices:
 def _test(mesh: Mesh, region: Region) -> Callable[[Array], NDArray[np.bool_]]:
     """Which of some points (n, 3) a shape, or a neighbourhood, contains (collective; the function is local)."""
     if region.near is not None:
-        distance, most = neighbourhood(mesh, region.near), region.near.distance + mesh.tolerance
+        distance = neighbourhood(region.near, partial(corners_of, mesh), mesh.tolerance)
+        most = region.near.distance + mesh.tolerance
         return lambda points: distance(points) <= most
     shape, tolerance = region.shape, mesh.tolerance
     assert shape is not None
@@ -128,7 +127,7 @@ def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
     low, high = (_coordinates(corner, mesh.dim) for corner in mesh.corners)
     bounds = f"the mesh reaches from {low} to {high}"
     best: tuple[float, ...] | None = None
-    for x in mesh.center_sets() if cells else mesh.node_sets():
+    for x in mesh.places(cells):
         distance = region.distance(x)
         first = np.lexsort((*x.T[::-1], np.round(distance / mesh.tolerance)))[:1]
         best = min([candidate for candidate in (best, *((float(distance[i]), *x[i]) for i in first)) if candidate])

@@ -7,14 +7,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morpho.errors import InputError
 from morpho.interfaces import Array
-from morpho.mesh.mesh import Indices, entity_name
+from morpho.mesh.mesh import NOTHING, Indices, entity_name
+from morpho.mesh.near import distance_to, neighbourhood
 from morpho.mesh.partition import Partition, split
 from morpho.problem import spec
 from morpho.problem.regions import Region
@@ -29,6 +32,9 @@ class VoxelMesh:
     Cells are numbered with x fastest, then y, then z, on the whole (`key`) and on a rank. Nodes likewise; those on
     the face between two ranks are on both, and the rank on the lower side owns them. Fields on nodes and cells are
     seen as arrays with the axes z, y, x; in 2-D there is a single layer of nodes and of cells in z.
+
+    Of a part in the box only the cells inside exist, and only these have numbers and values (n,). What loops over the
+    box sees fields as `grid` makes them, zero elsewhere, and `listed` brings them back.
     """
 
     comm: MPI.Comm
@@ -36,8 +42,12 @@ class VoxelMesh:
     origin: Array  #: (3,) lowest corner
     spacing: Array  #: (3,) edges of a cell, 1 for z in 2-D
     partition: Partition
-    tags: dict[str, dict[int, Indices]] = field(default_factory=dict)  #: none
-    notes: tuple[str, ...] = ()  #: none
+    around: Mask | None = None  #: which cells exist, with a layer of other ranks' cells around; None for all
+    counts: tuple[int, int] | None = None  #: cells and nodes that exist, of all ranks
+    first_keys: NDArray[np.int64] | None = None  #: (z, y) number of the first cell that exists in each row of this rank
+    surfaces: dict[str, Array] = field(default_factory=dict)  #: (t, 3, 3) triangles of the named faces of a part
+    surface: Array | None = None  #: (t, 3, 3) all triangles of the part, outward
+    notes: tuple[str, ...] = ()  #: what the user should know of how the part was read
 
     @property
     def dim(self) -> int:
@@ -67,23 +77,65 @@ class VoxelMesh:
 
     @property
     def n(self) -> int:
-        """Owned cells."""
-        return math.prod(self.shape)
+        """Owned cells that exist."""
+        return math.prod(self.shape) if self.filled is None else int(np.count_nonzero(self.filled))
 
     @property
     def n_global(self) -> int:
-        return math.prod(self.cells)
+        return self.counts[0] if self.counts else math.prod(self.cells)
 
     @property
     def n_nodes_global(self) -> int:
-        return math.prod(n + 1 for n in self.cells)
+        return self.counts[1] if self.counts else math.prod(n + 1 for n in self.cells)
+
+    @property
+    def tags(self) -> dict[str, dict[int, Indices]]:
+        return {name: {2: NOTHING} for name in self.surfaces}
+
+    @cached_property
+    def filled(self) -> Mask | None:
+        """Which owned cells exist, axes z, y, x; None for all."""
+        return None if self.around is None else np.ascontiguousarray(self.around[1:-1, 1:-1, 1:-1])
+
+    def grid(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (n,) with the axes z, y, x, zero where no cell exists: a view of them in a full box (local)."""
+        if self.filled is None:
+            return values.reshape(self.shape)
+        out = np.zeros(self.shape, values.dtype)
+        out[self.filled] = values
+        return out
+
+    def listed(self, grid: NDArray[Any]) -> NDArray[Any]:
+        """(n,) values of the cells that exist, from the axes z, y, x: a view of them in a full box (local)."""
+        return grid.reshape(-1) if self.filled is None else grid[self.filled]
+
+    def put(self, grid: NDArray[Any], values: NDArray[Any]) -> None:
+        """Make an array with the axes z, y, x hold values (n,) (local)."""
+        if self.filled is None:
+            grid.reshape(-1)[:] = values
+        else:
+            grid[self.filled] = values
+
+    @cached_property
+    def filled_nodes(self) -> Mask | None:
+        """Which of this rank's nodes have a cell that exists, axes z, y, x; None for all."""
+        return None if self.around is None else at_corners(self.around)
 
     @property
     def key(self) -> NDArray[np.int64]:
-        """(n,) number of each owned cell in the whole box; made anew at each use."""
+        """(n,) number of each owned cell among all that exist; made anew at each use."""
+        if self.filled is not None:
+            assert self.first_keys is not None
+            numbers = self.first_keys[:, :, None] + np.cumsum(self.filled, axis=2) - 1
+            return np.asarray(numbers[self.filled], np.int64)
+        return self.places_in_box
+
+    @property
+    def places_in_box(self) -> NDArray[np.int64]:
+        """(n,) number of each owned cell among those of the whole box, made anew at each use."""
         nx, ny = self.cells[:2]
         z, y, x = (low + np.arange(n) for low, n in zip(self._low_zyx, self.shape, strict=True))
-        return ((z[:, None, None] * ny + y[:, None]) * nx + x).ravel()
+        return self.listed((z[:, None, None] * ny + y[:, None]) * nx + x)
 
     @property
     def corners(self) -> tuple[Array, Array]:
@@ -119,14 +171,16 @@ class VoxelMesh:
 
     def cells_in(self, region: Region) -> Indices:
         """Owned cells whose centre lies in a region, sorted (local)."""
-        return np.flatnonzero(self._mask(region, 0.5, self.shape)).astype(np.int32)
+        return np.flatnonzero(self.listed(self._mask(region, 0.5, self.shape))).astype(np.int32)
 
     def nodes_in(self, region: Region) -> Mask:
         """Which of this rank's nodes lie in a region; axes z, y, x (local).
 
-        `points` are the nodes nearest to them, at most two cells away; a tie goes to the smaller coordinate.
+        `points` are the nodes nearest to them, at most two cells away; a tie goes to the smaller coordinate. A face of
+        a part holds the nodes within half the diagonal of a cell, which is how far the steps of its voxels may be.
         """
-        return self._mask(region, 0.0, self.node_shape)
+        inside = self._mask(region, 0.0, self.node_shape)
+        return inside if self.filled_nodes is None else inside & self.filled_nodes
 
     def _mask(self, region: Region, offset: float, shape: tuple[int, int, int]) -> Mask:
         if region.parts:
@@ -137,20 +191,40 @@ class VoxelMesh:
         if region.points is not None and offset == 0.0:
             self._mark_nearest(region.points, inside)
         elif region.near is not None:
+            distance, most = neighbourhood(region.near, self._face, self.tolerance), region.near.distance
             for k, layer in enumerate(self._layers(offset, shape)):
-                inside[k] = (region.distance(layer) <= self.tolerance).reshape(shape[1:])
+                inside[k] = (distance(layer) <= most + self.tolerance).reshape(shape[1:])
+        elif region.tag in self.surfaces and offset == 0.0:
+            most = self.step
+            distance = distance_to(self.surfaces[region.tag], most)
+            for k, layer in enumerate(self._layers(offset, shape)):
+                inside[k] = (distance(layer) <= most).reshape(shape[1:])
         elif region.shape is not None:
             for k, layer in enumerate(self._layers(offset, shape)):
                 inside[k] = region.shape.contains(layer, self.tolerance).reshape(shape[1:])
         return inside
 
-    def node_sets(self) -> Iterator[Array]:
-        """Coordinates (nodes, 3) of this rank's nodes, in portions; each is only good until the next (local)."""
-        return self._layers(0.0, self.node_shape)
+    @property
+    def step(self) -> float:
+        """How far a node of the boundary may be from the face of the part that it stands for."""
+        return (0.5 + 1e-6) * float(np.linalg.norm(self.spacing[: self.dim]))
+
+    def _face(self, name: str) -> Array:
+        if name not in self.surfaces:
+            known = ", ".join(sorted(self.surfaces)) or "(none)"
+            raise InputError(f"near: there is no face {name!r}; those of the part are {known}")
+        return self.surfaces[name]
+
+    def places(self, cells: bool) -> Iterator[Array]:
+        """Coordinates (p, 3) of this rank's nodes, or centres of its cells, that exist, in portions; each is only good
+        until the next (local)."""
+        there = self.filled if cells else self.filled_nodes
+        portions = self._layers(0.5, self.shape) if cells else self._layers(0.0, self.node_shape)
+        return (x if there is None else x[there[k].ravel()] for k, x in enumerate(portions))
 
     def center_sets(self) -> Iterator[Array]:
         """Centres (cells, 3) of the owned cells, in portions; each is only good until the next (local)."""
-        return self._layers(0.5, self.shape)
+        return self.places(cells=True)
 
     def entity_name(self, dim: int) -> str:
         """What entities of a dimension are called, in the plural (local)."""
@@ -189,6 +263,12 @@ class VoxelMesh:
     def _low_zyx(self) -> tuple[int, int, int]:
         x, y, z = (*self.low, 0)[:3]
         return z, y, x
+
+
+def at_corners(around: Mask) -> Mask:
+    """Whether any of the cells around each corner is marked, from cells with a layer around them (local)."""
+    low, high = slice(None, -1), slice(1, None)
+    return np.asarray(np.logical_or.reduce([around[corner] for corner in itertools.product((low, high), repeat=3)]))
 
 
 def voxel_mesh(box: spec.BoxMesh, refine: int, comm: MPI.Comm, block: int = 1) -> VoxelMesh:

@@ -258,7 +258,9 @@ def check_consistency(problem: Problem) -> list[str]:
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
     if problem.mesh.box is not None:
-        said += _check_box(problem, problem.mesh.box) + check_dimension(problem, len(problem.mesh.box.size))
+        said += _check_box(problem, problem.mesh.box)
+    if problem.mesh.dim is not None:
+        said += check_dimension(problem, problem.mesh.dim)
     return said
 
 

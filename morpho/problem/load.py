@@ -78,11 +78,11 @@ def part_of(path: str | Path, overrides: Sequence[str] = ()) -> Path:
     for override in overrides:
         _override(data, override)
     mesh = data.get("mesh") if isinstance(data, dict) else None
-    name = mesh.get("file") if isinstance(mesh, dict) else None
+    name = mesh.get("file", mesh.get("voxelize")) if isinstance(mesh, dict) else None
     if not isinstance(name, str) or not name.lower().endswith(CAD):
         raise InputError(f"{path}: mesh.file: names no CAD part ({', '.join(CAD)}), so that there are no faces to list")
     part = _resolved(path.parent / name)
-    if said := _mesh_complaints(part, path.parent):
+    if said := _file_complaints("mesh.file", part, path.parent):
         raise InputError([f"{path}: {text}" for text in said])
     return part
 
@@ -95,19 +95,22 @@ def parse_problem(
     Raises:
         InputError: with every complaint.
     """
+    said: list[str] = []
+    data = _with_surfaces(data, folder, said)
     try:
         problem = Problem.model_validate(data)
     except ValidationError as error:
-        said = sentences(error.errors(include_url=False), data, source, node)
+        said += sentences(error.errors(include_url=False), data, source, node)
         gradient = data.get("gradient")
         if isinstance(gradient, dict) and isinstance(gradient.get("source"), str):
             said += [with_line(text, source, node) for text in source_complaints(gradient["source"])]
         raise InputError(said) from None
-    said = petsc_options.complaints(problem.solver.petsc_options)
-    if problem.mesh.file is not None:
-        file = _resolved(folder / problem.mesh.file)
-        said += _mesh_complaints(file, folder)
-        problem = problem.model_copy(update={"mesh": problem.mesh.model_copy(update={"file": str(file)})})
+    said += petsc_options.complaints(problem.solver.petsc_options)
+    for key in ("file", "voxelize"):
+        if name := getattr(problem.mesh, key):
+            file = _resolved(folder / name)
+            said += _file_complaints(f"mesh.{key}", file, folder)
+            problem = problem.model_copy(update={"mesh": problem.mesh.model_copy(update={key: str(file)})})
     own = problem.objective.function
     if own is not None:
         if not allow_code:
@@ -153,24 +156,38 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _mesh_complaints(file: Path, folder: Path) -> list[str]:
-    """Why a mesh file cannot be read; whether it is one shows when it is (local)."""
+def _with_surfaces(value: Any, folder: Path, said: list[str]) -> Any:
+    """The data with the paths of surface files made absolute, wherever a region names one (local)."""
+    if isinstance(value, list):
+        return [_with_surfaces(part, folder, said) for part in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _with_surfaces(part, folder, said) for key, part in value.items()}
+    if isinstance(name := found.get("surface"), str):
+        file = _resolved(folder / name)
+        said += _file_complaints("surface", file, folder)
+        found["surface"] = str(file)
+    return found
+
+
+def _file_complaints(place: str, file: Path, folder: Path) -> list[str]:
+    """Why a file cannot be read; whether it is what it should be shows when it is (local)."""
     try:
         found = os.stat(file)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return [f"mesh.file: there is no file {file}; the path is relative to {folder}"]
-        return [f"mesh.file: {file} cannot be read ({error.strerror})"]
+            return [f"{place}: there is no file {file}; the path is relative to {folder}"]
+        return [f"{place}: {file} cannot be read ({error.strerror})"]
     except ValueError:
-        return [f"mesh.file: got {str(file)!r}, a path with a NUL in it"]
+        return [f"{place}: got {str(file)!r}, a path with a NUL in it"]
     if not stat.S_ISREG(found.st_mode):
-        return [f"mesh.file: {file} is no regular file; give the path of a mesh file"]
+        return [f"{place}: {file} is no regular file; give the path of a file"]
     if not os.access(file, os.R_OK):
-        return [f"mesh.file: {file} cannot be read (Permission denied)"]
+        return [f"{place}: {file} cannot be read (Permission denied)"]
     if found.st_size == 0:
-        return [f"mesh.file: {file} is empty; write the mesh again"]
+        return [f"{place}: {file} is empty; write it again"]
     if found.st_size > physical_memory():
-        return [f"mesh.file: {file} has {found.st_size / 1e9:.0f} GB, more than the memory of this machine"]
+        return [f"{place}: {file} has {found.st_size / 1e9:.0f} GB, more than the memory of this machine"]
     return []
 
 

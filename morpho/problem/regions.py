@@ -146,6 +146,9 @@ class Region(OneOf):
         None, description="the mesh vertices nearest to these points"
     )
     near: Near | None = Field(None, description="everything within a distance of another region")
+    surface: str | None = Field(
+        None, description="the triangles of an .stl file, path relative to the problem file; with `within`, a distance"
+    )
     all_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="intersection")
     any_of: Annotated[tuple[Region, ...], Field(min_length=1)] | None = Field(None, description="union")
 
@@ -159,6 +162,8 @@ class Region(OneOf):
             raise ValueError(f"got {'nothing' if value is None else value}; {cure}")
         if isinstance(value, Mapping) and list(value) == ["face"]:
             return _face(value["face"])
+        if isinstance(value, Mapping) and sorted(value) == ["surface", "within"]:
+            return {"near": {"region": {"surface": value["surface"]}, "distance": value["within"]}}
         return value
 
     @field_validator("tag", mode="before")

@@ -63,10 +63,15 @@ class BoxMesh(Spec):
 
 
 class Mesh(OneOf):
-    """The mesh: a box, or a file (STEP, gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...)."""
+    """The mesh: a box, a file (STEP, gmsh .msh with named physical groups, Abaqus .inp, .unv, .vtu, ...), or a part
+    filled with voxels."""
 
     box: BoxMesh | None = None
     file: str | None = Field(None, description="path relative to the problem file")
+    voxelize: str | None = Field(
+        None, description="closed surface (.stl, .obj, .ply, .off, .3mf) or CAD part (STEP, IGES, BREP) to fill"
+    )
+    spacing: Positive | None = Field(None, description="edge of the voxels")
     size: Positive | None = Field(
         None, description="edge of the tetrahedra that a STEP, IGES or BREP file is filled with"
     )
@@ -74,19 +79,27 @@ class Mesh(OneOf):
 
     @classmethod
     def alternatives(cls) -> tuple[str, ...]:
-        return ("box", "file")
+        return ("box", "file", "voxelize")
 
     @property
     def is_cad(self) -> bool:
         """Whether it is a part that has to be meshed first."""
         return self.file is not None and self.file.lower().endswith(CAD)
 
+    @property
+    def dim(self) -> int | None:
+        """Dimension, None where only the file knows it."""
+        return len(self.box.size) if self.box is not None else 3 if self.voxelize is not None else None
+
     @model_validator(mode="after")
     def _sized(self) -> Mesh:
         if self.is_cad and self.size is None:
             raise ValueError(f"{self.file} is a CAD part: give size, the edge of the tetrahedra it is filled with")
         if self.size is not None and not self.is_cad:
-            raise ValueError(f"size is for CAD files ({', '.join(CAD)}); leave it out")
+            cure = "the voxels of voxelize have a spacing" if self.voxelize is not None else "leave it out"
+            raise ValueError(f"size is for CAD files ({', '.join(CAD)}) in file; {cure}")
+        if (self.voxelize is None) != (self.spacing is None):
+            raise ValueError("voxelize and spacing belong together: the surface of a part, and the edge of its voxels")
         return self
 
 

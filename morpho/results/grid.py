@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mpi4py import MPI
 
@@ -36,3 +37,12 @@ class ImageGrid:
     origin: Array  #: (3,) lowest corner of the whole box
     spacing: Array  #: (3,) edges of a cell
     comm: MPI.Comm
+    filled: NDArray[np.bool_] | None = None  #: which cells of this rank's box exist, None for all
+
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (n, ...) of the cells that exist, with zeros for the others (local)."""
+        if self.filled is None:
+            return values
+        out = np.zeros((self.filled.size, *values.shape[1:]), values.dtype)
+        out[self.filled.ravel()] = values
+        return out

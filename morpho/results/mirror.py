@@ -8,6 +8,7 @@ import numpy as np
 import pyvista
 
 from morpho.errors import InputError
+from morpho.results.body import INSIDE
 from morpho.results.designs import Design
 
 Plane = tuple[int, bool]  #: axis, and whether it is the face where that coordinate is largest
@@ -56,11 +57,11 @@ def mirrored(design: Design, plane: Plane) -> Design:
 def _image(design: pyvista.ImageData, axis: int, high: bool) -> pyvista.ImageData:
     points, origin = list(design.dimensions), list(design.origin)
     cells = [max(n - 1, 1) for n in points]
-    half = np.asarray(design.cell_data["physical_density"]).reshape(cells[::-1])
-    image = np.flip(half, axis=2 - axis)
     origin[axis] -= 0.0 if high else design.spacing[axis] * cells[axis]
     points[axis] = 2 * cells[axis] + 1
     whole = pyvista.ImageData(dimensions=tuple(points), spacing=design.spacing, origin=tuple(origin))
-    both = (half, image) if high else (image, half)
-    whole.cell_data["physical_density"] = np.concatenate(both, axis=2 - axis).ravel()
+    for name in {"physical_density", INSIDE} & set(design.cell_data):
+        half = np.asarray(design.cell_data[name]).reshape(cells[::-1])
+        image = np.flip(half, axis=2 - axis)
+        whole.cell_data[name] = np.concatenate((half, image) if high else (image, half), axis=2 - axis).ravel()
     return whole

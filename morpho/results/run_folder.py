@@ -17,7 +17,7 @@ from pathlib import Path
 from morpho.errors import InputError
 
 LOCK = ".lock"
-WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*")
+WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*", "part.stl")
 #: files that a run reads or goes on with
 CONTINUED = (LOCK, "problem.yaml", "result.json", "log.txt", "history.csv", "design.pvd")
 #: what `morpho export` and `morpho report` have made of the design of a moment

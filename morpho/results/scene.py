@@ -10,9 +10,8 @@ import pyvista
 from PIL import Image
 
 from morpho.errors import InputError
-from morpho.results.designs import Design, load_design
-from morpho.results.mirror import mirrored
-from morpho.results.surface import is_planar, part_surface, skin
+from morpho.results.designs import Design
+from morpho.results.surface import is_planar, no_planes, part_surface, skin, whole_design
 
 _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
 
@@ -27,9 +26,7 @@ def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symme
 
     Raises InputError if there is none or it is empty at this level, OSError if the PNG cannot be written.
     """
-    design = load_design(run_dir)
-    if symmetric:
-        design = mirrored(design, (0, False))
+    design = whole_design(run_dir, (lambda _, __: [(0, False)]) if symmetric else no_planes)
     plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting=None)
     plotter.background_color = "white"
     if is_planar(design):

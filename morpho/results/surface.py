@@ -17,9 +17,10 @@ from scipy.sparse.csgraph import connected_components
 
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
+from morpho.results.body import DENSITY, INSIDE, WALL, add_walls, surface_in, with_image
 from morpho.results.designs import Design, load_design
 from morpho.results.image import solid_surface
-from morpho.results.mirror import mirrored, symmetry_planes
+from morpho.results.mirror import Plane, mirrored, symmetry_planes
 from morpho.results.run_folder import check_target
 
 _PLANAR_CELLS = {5, 9}
@@ -27,7 +28,9 @@ _CLEARANCE = 1e-3  #: least distance between the density of a point and the leve
 _SUFFIXES = (".stl", ".3mf", ".ply", ".vtu")
 _UNITS = {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4, "ft": 304.8}  #: in the millimetres of a 3MF file
 _TRIALS = 40  #: levels that are tried
+_SMOOTHED = 3  #: of them with smoothing
 _VOXEL, _HEXAHEDRON = 11, 12  #: VTK's types of cells
+_STEEP = 20.0  #: of the density beside the distance to the wall, in voxels, which is to be cut at its own zero
 _FAR = 0.005  #: that is said
 _NEAR = 1e-3  #: relative difference of volumes that counts as equal
 #: pairs of corners that an edge joins, by VTK's type of cell
@@ -66,7 +69,7 @@ def export(
         symmetric: whether it is completed by its images in the planes of symmetry of the problem.
         units: of lengths, for a 3MF file, which is in millimetres.
 
-    Returns level, volume, design_volume, pieces, loose, and of surfaces n_triangles and watertight.
+    Returns level, volume, design_volume, pieces, loose, and of surfaces n_triangles, cavities and watertight.
 
     Raises:
         InputError: a 2-D design, another suffix, a folder or link of that name, or a part that is empty.
@@ -79,10 +82,7 @@ def export(
     if units not in _UNITS:
         raise InputError(f"units: got {units}; a 3MF file takes {', '.join(_UNITS)}.")
     check_target(output)
-    design = load_design(run_dir)
-    if symmetric:
-        for plane in symmetry_planes(run_dir, design):
-            design = mirrored(design, plane)
+    design = whole_design(run_dir, symmetry_planes if symmetric else no_planes)
     wanted = volume_of(design)
     if suffix == ".vtu":
         content, figures = _cells(design, level, wanted)
@@ -94,6 +94,28 @@ def export(
     except OSError as error:
         raise StorageError(f"Could not write {output}: {error.strerror}.") from error
     return figures | {"design_volume": wanted}
+
+
+def no_planes(_: Path, __: Design) -> list[Plane]:
+    """For a part that is whole."""
+    return []
+
+
+def whole_design(run_dir: Path, planes: Callable[[Path, Design], list[Plane]] = no_planes) -> Design:
+    """The last design with its images in some faces of the box, and that of a voxelized part with its walls; local.
+
+    Raises:
+        InputError: there is none, or what `planes` raises.
+    """
+    design = load_design(run_dir)
+    walls = surface_in(run_dir) if INSIDE in design.cell_data else None
+    for axis, high in planes(run_dir, design):
+        if walls is not None:
+            walls = with_image(walls, axis, design.bounds[2 * axis + high])
+        design = mirrored(design, (axis, high))
+    if walls is not None and isinstance(design, pyvista.ImageData):
+        add_walls(design, walls)
+    return design
 
 
 def said(output: Path, figures: dict[str, Any]) -> list[str]:
@@ -108,6 +130,8 @@ def said(output: Path, figures: dict[str, Any]) -> list[str]:
             f"warning: the part is {figures['pieces']} pieces, the smaller ones {100 * figures['loose']:.2g} % of it; "
             "--largest drops them"
         )
+    if figures.get("cavities", 0):
+        lines.append(f"warning: it has {figures['cavities']} closed cavities inside, which no powder leaves")
     if not figures.get("watertight", True):
         lines.append("warning: the surface is not closed")
     return lines
@@ -120,10 +144,7 @@ def find_part(design: Design, level: float | None = None, smooth: bool = True, l
     """
     _check_level(design, level)
     if level is None:
-        whole = _with_volume(partial(_part, design, smooth=smooth, largest=False), volume_of(design))
-        if not largest or whole.pieces == 1:
-            return whole
-        level = whole.level
+        level = _level_of(design, smooth)
     return _part(design, level, smooth, largest)
 
 
@@ -152,6 +173,24 @@ def _check_level(design: Design, level: float | None) -> None:
         raise InputError(f"The density level should lie between 0 and 1, got {level}.")
 
 
+def _level_of(design: Design, smooth: bool) -> float:
+    """The level at which the part has the volume of the design.
+
+    Found on rough surfaces, and then for what smoothing takes or adds.
+    """
+    wanted = volume_of(design)
+    found = _with_volume(partial(_part, design, smooth=False, largest=False), wanted)
+    tried = {found.level: found.volume}
+    for _ in range(_SMOOTHED if smooth else 0):
+        volume = _part(design, found.level, smooth=True, largest=False).volume
+        tried[found.level] = volume
+        if abs(volume - wanted) <= _NEAR * wanted:
+            break
+        rough = found.volume * wanted / volume
+        found = _with_volume(partial(_part, design, smooth=False, largest=False), rough)
+    return min(tried, key=lambda level: abs(tried[level] - wanted))
+
+
 def _with_volume(make: Callable[[float], Part], wanted: float) -> Part:
     """The part whose volume is the wanted one, by halving the range of levels."""
     low, high = 0.0, 1.0
@@ -174,7 +213,11 @@ def _with_volume(make: Callable[[float], Part], wanted: float) -> Part:
 
 
 def _part(design: Design, level: float, smooth: bool, largest: bool) -> Part:
-    excess = np.asarray(design.cell_data_to_point_data().point_data["physical_density"], np.float64) - level
+    if WALL in design.point_data:
+        density, wall = (np.asarray(design.point_data[name], np.float64) for name in (DENSITY, WALL))
+        excess = np.minimum(_STEEP * (density - level), -wall)
+    else:
+        excess = np.asarray(design.cell_data_to_point_data().point_data["physical_density"], np.float64) - level
     # A point exactly on the level would be cut twice, and the surface would not be closed there.
     excess = np.where(np.abs(excess) < _CLEARANCE, np.copysign(_CLEARANCE, excess), excess)
     if excess.max() < 0.0:
@@ -278,6 +321,7 @@ def _surface(part: Part, kind: str, units: str) -> tuple[bytes, dict[str, Any]]:
         "pieces": part.pieces,
         "loose": part.loose,
         "n_triangles": len(mesh.faces),
+        "cavities": max(0, int(mesh.body_count) - part.pieces),
         "watertight": bool(mesh.is_watertight and mesh.is_winding_consistent),
     }
 

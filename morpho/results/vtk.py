@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
+from morpho.results.body import INSIDE
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.pieces import Fields, ImagePieces, MeshPieces, document, written
 from morpho.results.storage import replace_file, write_on_root, write_together
@@ -23,10 +26,12 @@ class VtkSeries:
         """
         self._index = Path(folder) / "design.pvd"
         self._folder = Path(folder) / "vtk"
-        self._comm = grid.comm
+        self._comm, self._grid = grid.comm, grid
         self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshPieces(grid)
         #: an image's cells are in their places
-        self._numbers: Fields = {} if isinstance(grid, ImageGrid) else {CELL_NUMBER: grid.key}
+        self._numbers: Fields = {CELL_NUMBER: grid.key} if isinstance(grid, Grid) else {}
+        if isinstance(grid, ImageGrid) and grid.filled is not None:
+            self._numbers = {INSIDE: np.ones(np.count_nonzero(grid.filled), np.int64)}
         self._headers: dict[int, str] = {}  # file name of every step in the index
         write_on_root(self._comm, self._index, lambda: self._open(append_from))
 
@@ -38,6 +43,8 @@ class VtkSeries:
         cell, which does not depend on the ranks.
         """
         cells, points = (written(data, self._pieces.dtype) for data in ({**self._numbers, **cell_data}, point_data))
+        if isinstance(self._grid, ImageGrid):
+            cells = {name: self._grid.spread(values) for name, values in cells.items()}
         piece = self._path(iteration, self._comm.rank)
         write_together(self._comm, piece, lambda: piece.write_bytes(self._pieces.piece(cells, points)))
         write_on_root(self._comm, self._index, lambda: self._publish(iteration, cells, points))

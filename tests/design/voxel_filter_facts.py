@@ -13,10 +13,10 @@ import numpy as np
 from helpers import box, by_key, main, random_cells
 
 from morpho.design.voxel_cone import VoxelNeighbourhood
-from morpho.design.window import Window
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
 from morpho.mesh.partition import Partition
 from morpho.mesh.voxels import VoxelMesh, voxel_mesh
+from morpho.mesh.window import Window
 from morpho.parallel import global_dot
 from morpho.problem import spec
 

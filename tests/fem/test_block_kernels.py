@@ -11,7 +11,7 @@ from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
 from morpho.fem.voxel.coarse import ENERGY
 from morpho.fem.voxel.kernels_3d import STRETCH
 from morpho.fem.voxel.multigrid import Element, node_shape
-from morpho.fem.voxel.vectors import add_prolonged, sum_in_blocks
+from morpho.fem.voxel.vectors import add_prolonged, sum_in_blocks, whole_rows
 
 SPACING = {2: [1.0, 0.6], 3: [1.0, 1.5, 0.7]}
 #: Whole blocks; blocks that stick out by every number of cells; boxes within one block; rows longer than a stretch.
@@ -53,7 +53,7 @@ def in_the_displacement_of_the_blocks(e, u, cells, block):
     """Fine strain energies of a displacement of the blocks, by way of the fine displacement."""
     for finer in nested_grids(cells, block)[1:]:
         fine = np.zeros(nodal(finer, e.components))
-        add_prolonged(fine, u)
+        add_prolonged(fine, u, whole_rows(fine))
         u = fine
     energy = np.empty(cell_array(cells))
     e.kernels.strain_energy(energy, u, e.modes)

@@ -106,7 +106,7 @@ def voxel_facts(comm: MPI.Comm, name: str) -> Facts:
     mesh = make_voxels(BOXES[name], comm)
     planes = SharedPlanes(comm, mesh.partition)
     for title, problem in problems(name).items():
-        held, _, counts = hold(mesh, problem.supports, mesh.dim, np.zeros(0, np.int64))
+        held, _, counts, _ = hold(mesh, problem.supports, mesh.dim, np.zeros(0, np.int64))
         assert held.dofs.dtype == np.int64 and np.all(np.diff(held.dofs) > 0)
         loads, applied = [], []
         for i, case in enumerate(problem.loads):

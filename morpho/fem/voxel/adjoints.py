@@ -69,15 +69,14 @@ class VoxelAdjoints:
 
     def mutual(self, case: int, lam: Array, rho: Array) -> tuple[Array, Array, float]:
         own, A = self.equation, self.equation.cg.operator
-        u, kernels, modes = own.u[case], own.element.kernels, own.element.modes
-        both, apart = np.empty(own.mesh.shape), np.empty(own.mesh.shape)
-        kernels.strain_energy(both, u + lam, modes)
-        kernels.strain_energy(apart, u - lam, modes)
-        energy = (both - apart).reshape(-1) / 4
+        u, both, apart = own.u[case], np.empty(own.mesh.n), np.empty(own.mesh.n)
+        own.put_energy(both, u + lam)
+        own.put_energy(apart, u - lam)
+        energy = (both - apart) / 4
         load_work: Array = np.zeros(own.mesh.n)
         work = own.owned_forces[case].work(lam)
         if own.weight_density[case].any():
             load_work = own.weight_work(case, lam)
             work += float(rho @ load_work)
         in_springs = (A.spring_energy(u + lam) - A.spring_energy(u - lam)) / 4
-        return energy, load_work, work - float(A.E.reshape(-1) @ energy) - in_springs
+        return energy, load_work, work - float(own.mesh.listed(A.E) @ energy) - in_springs

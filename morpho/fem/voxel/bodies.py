@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 from mpi4py import MPI
 
@@ -15,10 +16,12 @@ from morpho.mesh.bodies import Bodies, Labels, gathered, settle, union
 from morpho.mesh.voxels import Mask, VoxelMesh
 
 
-def whole(mesh: VoxelMesh, of_node: Labels) -> Bodies:
-    """The box as one body (local)."""
+def whole(mesh: VoxelMesh, planes: SharedPlanes) -> Bodies:
+    """All cells that exist: a box is one body (collective)."""
+    if mesh.filled is not None:
+        return find_bodies(mesh, planes, mesh.filled)
     low, high = mesh.corners
-    return Bodies(np.array([mesh.n_global]), low[None], high[None], of_node)
+    return Bodies(np.array([mesh.n_global]), low[None], high[None], np.zeros(math.prod(mesh.node_shape), np.int64))
 
 
 def find_bodies(mesh: VoxelMesh, planes: SharedPlanes, included: Mask) -> Bodies:

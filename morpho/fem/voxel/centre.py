@@ -23,7 +23,7 @@ class Centre:
         out = np.empty((self.law.components, *self.mesh.shape))
         for c, cells in enumerate(out):
             mean_of_nodes(cells, u, c, self.layers)
-        return np.ascontiguousarray(out.reshape(len(out), -1).T)
+        return self._columns(out)
 
     def gradient(self, u: Array) -> Array:
         """(n, m) strain or gradient."""
@@ -31,20 +31,26 @@ class Centre:
         for cells, terms in zip(out, self.law.strains, strict=True):
             for c, axis in terms:
                 add_differences(cells, u, c, axis, self._weights[axis], self.layers)
-        return np.ascontiguousarray(out.reshape(len(out), -1).T)
+        return self._columns(out)
+
+    def _columns(self, fields: Array) -> Array:
+        """(n, m) from (m, z, y, x)."""
+        filled = self.mesh.filled
+        return np.ascontiguousarray((fields.reshape(len(fields), -1) if filled is None else fields[:, filled]).T)
 
     def add_transposed(self, g: Array, d_value: Array | None, d_gradient: Array | None) -> None:
         """Add to the nodal array g what derivatives in `value` and `gradient` come to, of this rank's cells."""
-        shape = self.mesh.shape
         if d_value is not None:
             share = 0.5**self.mesh.dim
             for c, d in enumerate(np.ascontiguousarray(d_value.T, np.float64)):
                 for corner in self._corners():
-                    g[:, :, c][corner] += share * d.reshape(shape)
+                    g[:, :, c][corner] += share * self.mesh.grid(np.asarray(d))
         if d_gradient is not None:
             for d, terms in zip(np.ascontiguousarray(d_gradient.T, np.float64), self.law.strains, strict=True):
                 for c, axis in terms:
-                    add_differences_transposed(g, d.reshape(shape), c, axis, self._weights[axis], self.layers)
+                    add_differences_transposed(
+                        g, self.mesh.grid(np.asarray(d)), c, axis, self._weights[axis], self.layers
+                    )
 
     def _corners(self) -> list[tuple[slice, slice, slice]]:
         """Of the cells, in an array (z, y, x) of nodes."""

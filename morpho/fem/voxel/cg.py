@@ -13,7 +13,8 @@ import numpy as np
 from morpho.errors import SolverError
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
-from morpho.fem.voxel.vectors import advance, dot, turn
+from morpho.fem.voxel.pages import zeros
+from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
 
@@ -28,6 +29,7 @@ class Operator:
     held: Dofs
     sprung: Dofs  #: of the nodes that this rank owns
     springs: Array  #: stiffness of each
+    runs: Runs  #: of the rows of nodes
 
     def add(self, y: Array, u: Array, sign: float = 1.0) -> None:
         """y += sign A u; held entries of y become zero (collective)."""
@@ -43,7 +45,7 @@ class Operator:
 
     def dot(self, a: Array, b: Array | Floats) -> float:
         """Inner product of two nodal fields, each node counted once (collective)."""
-        return float(self.planes.comm.allreduce(dot(a, b, self.planes.first_owned), MPI.SUM))
+        return float(self.planes.comm.allreduce(dot(a, b, self.planes.first_owned, self.runs), MPI.SUM))
 
     def norm(self, a: Array) -> float:
         """2-norm of a nodal field (collective)."""
@@ -53,27 +55,29 @@ class Operator:
 class ConjugateGradients:
     """Warm-started preconditioned conjugate gradients; work arrays are kept between solves."""
 
-    def __init__(self, operator: Operator, preconditioner: Grid, rtol: float, max_iterations: int) -> None:
+    def __init__(
+        self, operator: Operator, preconditioner: Grid, rtol: float, max_iterations: int, sparse: bool = False
+    ) -> None:
         self.operator, self.preconditioner = operator, preconditioner
         self.rtol, self.max_iterations = rtol, max_iterations
         shape = preconditioner.b.shape
-        self.r, self.p, self.q = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self.r, self.p, self.q = (zeros(shape, sparse=sparse) for _ in range(3))
 
     def start(self, u: Array, values: Array) -> float:
         """Put `values` into the held dofs of u, and the residual for the load in self.r there; |load| (collective)."""
         A, held = self.operator, self.operator.held
         u.reshape(-1)[held] = values
-        self.q[:] = self.r
+        copy_scaled(self.q, self.r, 1.0, A.runs)
         self.q.reshape(-1)[held] = 0
         if any_rank(A.planes.comm, bool(np.any(values))):
-            self.p[:] = 0
+            clear(self.p, A.runs)
             self.p.reshape(-1)[held] = values
             A.add(self.q, self.p, -1.0)
         norm = A.norm(self.q)
         if norm == 0:
-            u[:] = 0
+            clear(u, A.runs)
             u.reshape(-1)[held] = values
-            self.r[:] = 0
+            clear(self.r, A.runs)
         else:
             A.add(self.r, u, -1.0)
         return norm
@@ -99,7 +103,7 @@ class ConjugateGradients:
         rtol = self.rtol if rtol is None else rtol
         # The cycle sees the residual of a load of size 1, as float32 ends at 1e38; a power of two changes no other bit.
         scale = 2.0 ** -round(math.log2(norm)) if 0 < norm < math.inf else 1.0
-        np.multiply(r, scale, out=M.b, casting="same_kind")
+        copy_scaled(M.b, r, scale, A.runs)
         rz = 0.0
         residual = A.norm(r)
         norm, gain = norm or 1.0, math.inf
@@ -110,8 +114,8 @@ class ConjugateGradients:
                 return iteration, residual / norm
             M.cycle()
             rz, before = A.dot(r, M.x), rz
-            turn(p, M.x, rz / before if iteration else 0.0)
-            q[:] = 0
+            turn(p, M.x, rz / before if iteration else 0.0, A.runs)
+            clear(q, A.runs)
             A.add(q, p)
             pq = A.dot(p, q)
             if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0):
@@ -119,7 +123,7 @@ class ConjugateGradients:
                     f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
                 )
             gain = rz * rz / pq
-            squares = advance(u, r, p, q, rz / pq, M.b, scale, A.planes.first_owned)
+            squares = advance(u, r, p, q, rz / pq, M.b, scale, A.planes.first_owned, A.runs)
             residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
         raise SolverError(
             f"the conjugate gradients did not reach a relative residual of {rtol:g} in {self.max_iterations} "

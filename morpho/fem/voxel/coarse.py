@@ -24,8 +24,8 @@ from morpho.fem.voxel.block_kernels import (
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.multigrid import Dofs, Shape, build, cell_shape, coarsen_mask
-from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks
+from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
 from morpho.interfaces import Array
 
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
@@ -48,18 +48,20 @@ class VoxelCoarse:
     def __init__(self, fine: VoxelEquation, block: int) -> None:
         self.fine, self.block = fine, block
         self.planes, mesh, element = fine.planes, fine.mesh, fine.element
+        there = None if mesh.filled_nodes is None else mesh.filled_nodes[:, :, None]
         self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
         for _ in range(depth):
             self._masks.append(coarsen_mask(self._masks[-1], self.planes))
+            there = None if there is None else coarsen_mask(there, self.planes)
             cells = tuple(-(-n // 2) for n in cells)
         mask = self._masks[-1]
         self.shape = cell_shape(mask)
         self.n_blocks = int(np.prod(self.shape))
         z, y, x = (np.arange(n, dtype=np.int32) // block for n in mesh.shape)
-        self.owner: Indices = ((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x).ravel()
-        self._cells_of = np.bincount(self.owner, minlength=self.n_blocks)
-        self._smooth_cells = CornerMean(self.planes, mesh.shape, element.layers)
-        self._smooth_blocks = CornerMean(self.planes, self.shape, element.layers)
+        self.owner: Indices = mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
+        self._cells_of = np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
+        self._smooth_cells = CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), element.layers)
+        self._smooth_blocks = CornerMean(self.planes, np.ones(self.shape, np.float32), element.layers)
 
         springs = np.zeros(mask.shape)
         for forces in fine.springs:
@@ -67,10 +69,11 @@ class VoxelCoarse:
         self.planes.keep_owned(springs)
         sprung = np.flatnonzero(springs)
         held = np.flatnonzero(mask)
-        operator = Operator(element, self.planes, np.zeros(self.shape), held, sprung, springs.reshape(-1)[sprung])
         # In the preconditioner convection counts: it may be all that holds the temperature.
         ground = np.asarray(springs / fine.material.E) if element.components == 1 and fine.springs else None
-        grid = build(element, self.planes, mask, depth, cells, ground)
+        grid = build(element, self.planes, mask, depth, cells, ground, there)
+        E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
+        operator = Operator(element, self.planes, E, held, sprung, stiffness, grid.runs)
         self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
@@ -85,21 +88,24 @@ class VoxelCoarse:
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
-        E = fine.material.stiffness(rho).reshape(fine.mesh.shape)
-        sum_in_blocks(cg.operator.E, E, self.block)
+        sum_in_blocks(cg.operator.E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
         cg.operator.E *= self._scale
         self._is_set_up = False
         energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
         energy = np.empty((k, fine.mesh.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
+        full = fine.mesh.filled is None
         cases, loads = len(fine.cases), [load.copy() for load in self._loads]
         for i, (u, load) in enumerate(zip(self.u, loads, strict=True)):
             if i < cases:
                 load += self._self_weight(i, rho)
             iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values))
         for j, (u, load, i) in enumerate(self._loaded(loads)):
-            energy_of_cells(energy[j].reshape(fine.mesh.shape), u, self._modes, self.block)
+            cells = energy[j].reshape(fine.mesh.shape) if full else np.empty(fine.mesh.shape, np.float32)
+            energy_of_cells(cells, u, self._modes, self.block)
+            if not full:
+                energy[j] = fine.mesh.listed(cells)
             fine.element.kernels.strain_energy(stored, u, fine.element.modes)
             A = cg.operator
             sums = [float(np.vdot(stored, A.E)), float(np.sum(A.E)) / self._scale, A.spring_energy(u)]
@@ -138,23 +144,24 @@ class VoxelCoarse:
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)
-        sum_in_blocks(sums, values.reshape(self.fine.mesh.shape), self.block)
+        sum_in_blocks(sums, self.fine.mesh.grid(np.asarray(values)), self.block)
         return np.asarray(sums.ravel() / self._cells_of, dtype=np.float32)
 
     def smooth_blocks(self, values: Floats) -> Floats:
-        return self._smooth_blocks.apply(values)
+        return self._smooth_blocks.apply(values.reshape(self.shape)).ravel()
 
     def smooth(self, values: Array | Floats) -> Floats:
-        return self._smooth_cells.apply(values)
+        mesh = self.fine.mesh
+        return mesh.listed(self._smooth_cells.apply(mesh.grid(np.asarray(values))))
 
     def improve(self) -> None:
         for u, now, before in zip(self.fine.displacements(), self.u, self._u_before, strict=False):
             step = now - before
             for mask in self._masks[-2:0:-1]:
                 finer = np.zeros(mask.shape)
-                add_prolonged(finer, step)
+                add_prolonged(finer, step, whole_rows(finer))
                 step = finer
-            add_prolonged(u, step)
+            add_prolonged(u, step, self.fine.cg.operator.runs)
             before[:] = now
 
     def follow(self) -> None:
@@ -173,7 +180,7 @@ class VoxelCoarse:
         for mask in self._masks[1:]:
             self.planes.keep_owned(load)
             coarse = np.zeros(mask.shape)
-            restrict(coarse, load)
+            restrict(coarse, load, whole_rows(load))
             self.planes.sum(coarse)
             load = coarse
         return load
@@ -191,7 +198,7 @@ class VoxelCoarse:
         if not density.any():
             return 0.0
         mass = np.empty(self.shape)
-        sum_in_blocks(mass, rho.reshape(self.fine.mesh.shape), self.block)
+        sum_in_blocks(mass, self.fine.mesh.grid(rho), self.block)
         nodes = np.empty((*self.u[i].shape[:2], 1, self.u[i].shape[3]))
         sum_at_nodes(nodes, mass, self.fine.element.layers)
         self.planes.sum(nodes)
@@ -209,21 +216,20 @@ class VoxelCoarse:
 class CornerMean:
     """Smooths cell values by way of the corners: a corner gets the mean of its cells, a cell that of its corners."""
 
-    def __init__(self, planes: SharedPlanes, shape: Shape, layers: int) -> None:
-        self.planes, self.shape, self.layers = planes, shape, layers
-        nz, ny, nx = shape
+    def __init__(self, planes: SharedPlanes, weights: Floats, layers: int) -> None:
+        self.planes, self.layers = planes, layers
+        nz, ny, nx = weights.shape
         self._corners = np.empty((nz + layers - 1, ny + 1, 1, nx + 1), np.float32)
         self._weights = np.empty_like(self._corners)
-        sum_at_nodes(self._weights, np.ones(shape, np.float32), layers)
+        sum_at_nodes(self._weights, weights, layers)
         planes.sum(self._weights)
-        np.reciprocal(self._weights, out=self._weights)
+        np.divide(1, self._weights, out=self._weights, where=self._weights > 0)
 
     def apply(self, values: Array | Floats) -> Floats:
-        """(n,) smoothed values in float32 (collective)."""
-        cells = values.reshape(self.shape).astype(np.float32, copy=False)
-        sum_at_nodes(self._corners, cells, self.layers)
+        """Smoothed values (z, y, x) in float32 (collective)."""
+        sum_at_nodes(self._corners, values.astype(np.float32, copy=False), self.layers)
         self.planes.sum(self._corners)
         self._corners *= self._weights
-        out = np.empty(self.shape, np.float32)
+        out = np.empty(values.shape, np.float32)
         mean_of_nodes(out, self._corners, 0, self.layers)
-        return out.ravel()
+        return out

@@ -13,6 +13,8 @@ from morpho.fem.voxel.vectors import (
     add_prolonged,
     add_scaled_by_nodes,
     chebyshev_step,
+    clear,
+    copy_scaled,
     restrict,
     scale_by_nodes,
 )
@@ -35,6 +37,7 @@ class Level(NamedTuple):
     springs: Any  #: stiffness of each
     weights: Any  #: of the smoothing steps
     visits: Any  #: to the next grid in a cycle
+    runs: Any  #: of the rows of nodes
 
 
 @compiled
@@ -58,11 +61,13 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
             left[level] -= 1
             residual(grids[level], grids[level].b, grids[level].x, modes)
             if level + 1 == len(grids):
-                restrict(coarsest_b, grids[level].r)
+                coarsest_b[:] = 0
+                restrict(coarsest_b, grids[level].r, grids[level].runs)
                 coarsest_x.ravel()[:] = (inverse @ coarsest_b.ravel().astype(np.float64)).astype(np.float32)
                 _correct(grids[level], coarsest_x, modes, scale)
             else:
-                restrict(grids[level + 1].b, grids[level].r)
+                clear(grids[level + 1].b, grids[level + 1].runs)
+                restrict(grids[level + 1].b, grids[level].r, grids[level].runs)
                 level += 1
                 _hold(grids[level].b, grids[level].held)
                 smooth(grids[level], modes, scale, True)
@@ -76,7 +81,7 @@ def w_cycle(grids, modes, scale, inverse, coarsest_x, coarsest_b):
 
 @compiled
 def _correct(grid, coarse, modes, scale):
-    add_prolonged(grid.x, coarse)
+    add_prolonged(grid.x, coarse, grid.runs)
     _hold(grid.x, grid.held)
     smooth(grid, modes, scale, False)
 
@@ -91,9 +96,8 @@ def _hold(v, held):
 @compiled
 def residual(grid, base, v, modes):
     """r = base - A v."""
-    r, flat, source = grid.r, grid.r.ravel(), base.ravel()
-    for i in range(len(flat)):
-        flat[i] = source[i]
+    r, flat = grid.r, grid.r.ravel()
+    copy_scaled(r, base, np.float32(1), grid.runs)
     if r.shape[2] == 3:
         add_stiffness_3d(r, v, grid.E, modes)
     elif r.shape[2] == 1:
@@ -113,19 +117,19 @@ def smooth(grid, modes, scale, from_zero):
     if len(weights) == 1:
         factor = np.float32(4 / 3) * weights[0] * scale
         if from_zero:
-            scale_by_nodes(x, b, flexibility, factor)
+            scale_by_nodes(x, b, flexibility, factor, grid.runs)
         else:
             residual(grid, b, x, modes)
-            add_scaled_by_nodes(x, r, flexibility, factor)
+            add_scaled_by_nodes(x, r, flexibility, factor, grid.runs)
         return
     if from_zero:
-        x[:] = 0
-        r[:] = b
+        clear(x, grid.runs)
+        copy_scaled(r, b, np.float32(1), grid.runs)
     else:
         residual(grid, b, x, modes)
-    step[:] = 0
+    clear(step, grid.runs)
     for i in range(1, len(weights) + 1):
         momentum, factor = np.float32((2 * i - 3) / (2 * i + 1)), np.float32((8 * i - 4) / (2 * i + 1))
-        chebyshev_step(x, step, r, flexibility, factor * scale, momentum, weights[i - 1])
+        chebyshev_step(x, step, r, flexibility, factor * scale, momentum, weights[i - 1], grid.runs)
         if i < len(weights):
             residual(grid, r, step, modes)

@@ -19,7 +19,7 @@ from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.mass import Mass
 from morpho.fem.material import Material, make_material
-from morpho.fem.mechanisms import WEAK, Points, find_mechanisms, in_void, is_rigid_motion
+from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, is_rigid_motion, judge
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.voxel.bodies import find_bodies
@@ -28,12 +28,14 @@ from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.element import mode_stiffness
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
-from morpho.fem.voxel.multigrid import Element, Mask, build
+from morpho.fem.voxel.multigrid import Element, Floats, Mask, build
+from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
+from morpho.mesh.bodies import Bodies
 from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
@@ -68,7 +70,7 @@ class VoxelEquation:
         grounded = [assembled(case, "ground") for case in dummy.grounded(problem)]
         self.springs = [forces for forces, _ in grounded]  #: and convection
         anchors = joined(self.springs)[0] if self.components == 1 else NO_DOFS
-        self.supports, self.complaints, self.held = hold(mesh, problem.supports, self.components, anchors)
+        self.supports, self.complaints, self.held, self.notes = hold(mesh, problem.supports, self.components, anchors)
         self._anchors = anchors
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
         self.applied: list[AppliedForce] = []
@@ -99,7 +101,6 @@ class VoxelEquation:
             self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
         self.weight_density = [case.weight_density(self.components) for case in problem.loads]
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
-        self.notes: list[str] = []
         self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
         self._coarse: dict[int, CoarsePhysics] = {}
@@ -109,10 +110,18 @@ class VoxelEquation:
 
     def cut_off(self, void: Indices) -> list[str]:
         """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
+        if self.mesh.filled is not None:
+            bodies, found, _ = self._mechanisms(self.mesh.filled)
+            if said := judge(self.mesh, bodies, found)[0]:
+                return said
         if not any_rank(self.comm, len(void) > 0) or self._E_min_ratio >= WEAK:
             return []
-        solid = np.ones(self.mesh.shape, dtype=bool)
-        solid.reshape(-1)[void] = False
+        solid = np.ones(self.mesh.n, dtype=bool)
+        solid[void] = False
+        return in_void(self.mesh, *self._mechanisms(self.mesh.grid(solid)))
+
+    def _mechanisms(self, solid: Mask) -> tuple[Bodies, list[Mechanism], list[Points]]:
+        """The bodies that cells (z, y, x) make, how they can move, and the loads (collective)."""
         bodies = find_bodies(self.mesh, self.planes, solid)
         nodes, x, which = held_nodes(self.mesh, self.supports, self.components, self._anchors)
         supports = Points(x, bodies.of_node[nodes], which)
@@ -123,8 +132,7 @@ class VoxelEquation:
             acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
             forces.append(Points(x, bodies.of_node[at], acts_at))
         weighs = any(density.any() for density in self.weight_density)
-        found = find_mechanisms(self.comm, self.components, bodies, supports, forces, weighs)
-        return in_void(self.mesh, bodies, found, forces)
+        return bodies, find_mechanisms(self.comm, self.components, bodies, supports, forces, weighs), forces
 
     def sense(self, functionals: list[Functional]) -> None:
         """Evaluate functionals with every solve from now on (local)."""
@@ -134,7 +142,7 @@ class VoxelEquation:
 
     def pieces(self, solid: Mask) -> int:
         """Number of bodies that solid cells (n,) make (collective)."""
-        return find_bodies(self.mesh, self.planes, solid.reshape(self.mesh.shape)).count
+        return find_bodies(self.mesh, self.planes, self.mesh.grid(solid)).count
 
     def prepare(self) -> None:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
@@ -142,17 +150,21 @@ class VoxelEquation:
             return
         if not _is_compiled(self.element.kernels):
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
-        self.u: list[Array] = [np.zeros(self.shape) for _ in self.cases]
-        self.lam: list[Array] = [np.zeros(self.shape) for _ in self.dummies]  #: of the dummy loads
+        sparse = self.mesh.filled is not None
+        self.u: list[Array] = [zeros(self.shape, sparse=sparse) for _ in self.cases]
+        self.lam: list[Array] = [zeros(self.shape, sparse=sparse) for _ in self.dummies]  #: of the dummy loads
         sprung, springs = joined([forces.owned(self.planes, self.shape) for forces in self.springs])
         # In the preconditioner convection counts: it may be all that holds the temperature.
         given: Array | None = None
         if self.components == 1 and self.springs:
             given = np.zeros(self.shape)
             given.reshape(-1)[sprung] = springs / self.material.E
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given)
-        operator = Operator(self.element, self.planes, np.ones(self.mesh.shape), self.supports.dofs, sprung, springs)
-        self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations)
+        there = None if self.mesh.filled_nodes is None else self.mesh.filled_nodes[:, :, None]
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, there)
+        E = zeros(self.mesh.shape, sparse=sparse)
+        self.mesh.put(E, np.ones(self.mesh.n))
+        operator = Operator(self.element, self.planes, E, self.supports.dofs, sprung, springs, grid.runs)
+        self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations, sparse)
         if self._settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
 
@@ -168,7 +180,7 @@ class VoxelEquation:
         """
         start = time.perf_counter()
         cg = self._set_density(rho)
-        np.divide(cg.operator.E, self.material.E, out=cg.preconditioner.E, casting="same_kind")
+        self._put_relative(cg.preconditioner.E, cg.operator.E)
         cg.preconditioner.refresh()
         iterations, worst = 0, 0.0
         for i in range(len(self.cases)):
@@ -200,7 +212,7 @@ class VoxelEquation:
             if i < len(self.u):
                 self._set_load(i, rho, cg.r)
             else:
-                self.dummies[i - len(self.u)].put(cg.r)
+                self.dummies[i - len(self.u)].put(cg.r, cg.operator.runs)
             cg.r.reshape(-1)[held] = 0
             lift, basis = bases[-1][i], [basis[i] for basis in bases]
             if moves:  # the last displacement carries the prescribed values, differences to it do not
@@ -224,8 +236,22 @@ class VoxelEquation:
         """Put the stiffness of a density into the operator; the solver (collective)."""
         self.prepare()
         assert self._cg is not None
-        self._cg.operator.E.reshape(-1)[:] = self.material.stiffness(rho)
+        self.mesh.put(self._cg.operator.E, self.material.stiffness(rho))
         return self._cg
+
+    def _put_relative(self, out: Floats, E: Array) -> None:
+        """Make single precision moduli those of a grid (z, y, x), relative to the solid (local)."""
+        if self.mesh.filled is None:
+            np.divide(E, self.material.E, out=out, casting="same_kind")
+        else:
+            out[self.mesh.filled] = E[self.mesh.filled] / self.material.E
+
+    def put_energy(self, out: Array, u: Array) -> None:
+        """Make (n,) values u . K u of every cell at unit modulus (local)."""
+        grid = out.reshape(self.mesh.shape) if self.mesh.filled is None else np.empty(self.mesh.shape)
+        self.element.kernels.strain_energy(grid, u, self.element.modes)
+        if self.mesh.filled is not None:
+            out[:] = self.mesh.listed(grid)
 
     def _state(
         self,
@@ -237,11 +263,11 @@ class VoxelEquation:
     ) -> State:
         """What follows from the displacements at a density (collective)."""
         assert self._cg is not None
-        stiffness, slope = self._cg.operator.E.reshape(-1), self.material.derivative(rho)
+        stiffness, slope = self.mesh.listed(self._cg.operator.E), self.material.derivative(rho)
         shape = (len(self.weights), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
         for k, (u, i, work) in enumerate(self._loaded()):
-            self.element.kernels.strain_energy(energy[k].reshape(self.mesh.shape), u, self.element.modes)
+            self.put_energy(energy[k], u)
             np.multiply(slope, energy[k], out=derivative[k])
             np.negative(derivative[k], out=derivative[k])
             if self.weight_density[i].any():
@@ -292,7 +318,7 @@ class VoxelEquation:
         if multiple is not None:  # self-adjoint
             np.multiply(self.u[self.pairs.cases[q]], multiple, out=lam)
             return 0, 0.0
-        self.dummies[q].put(cg.r)
+        self.dummies[q].put(cg.r, cg.operator.runs)
         norm = cg.start(lam, np.zeros(len(self.supports.dofs)))
         if (rtol or self._settings.rtol) <= LOOSE:
             return cg.solve(lam, norm, None, rtol, at_most)
@@ -320,11 +346,11 @@ class VoxelEquation:
 
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
-        self.forces[i].put(load)
+        self.forces[i].put(load, self.cg.operator.runs)
         if not self.weight_density[i].any():
             return
         share = np.empty((load.shape[0], load.shape[1], 1, load.shape[3]))
-        sum_at_nodes(share, rho.reshape(self.mesh.shape), self.element.layers)
+        sum_at_nodes(share, self.mesh.grid(rho), self.element.layers)
         self.planes.sum(share)
         share *= self.mesh.cell_volume / 2**self.mesh.dim
         for c, density in enumerate(self.weight_density[i]):
@@ -335,7 +361,7 @@ class VoxelEquation:
         work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)
         for c, density in enumerate(self.weight_density[i]):
             mean_of_nodes(mean, u, c, self.element.layers)
-            work += density * self.mesh.cell_volume * mean.reshape(-1)
+            work += density * self.mesh.cell_volume * self.mesh.listed(mean)
         return work
 
     @property
@@ -367,9 +393,10 @@ class VoxelEquation:
         """
         self.prepare()
         nz, ny, nx = self.mesh.shape
-        return np.ascontiguousarray(self.displacements()[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)).reshape(
-            self.mesh.n, -1
-        )
+        lowest = self.displacements()[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)
+        if self.mesh.filled is not None:
+            return np.ascontiguousarray(lowest[self.mesh.filled])
+        return np.ascontiguousarray(lowest).reshape(self.mesh.n, -1)
 
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve for the i-th of `displacements` from what `displacement` gave, nearly (collective)."""
@@ -379,7 +406,11 @@ class VoxelEquation:
         nz, ny, nx = self.mesh.shape
         u = self.displacements()[i]
         u[:] = 0
-        u[:nz, :ny, :, :nx] = values.reshape(nz, ny, nx, self.components).transpose(0, 1, 3, 2)
+        lowest = u[:nz, :ny, :, :nx].transpose(0, 1, 3, 2)
+        if self.mesh.filled is not None:
+            lowest[self.mesh.filled] = values
+        else:
+            lowest[:] = values.reshape(nz, ny, nx, self.components)
         self.planes.sum(u)
         for axis in AXES:
             if axis not in self.planes.high and u.shape[axis] > 1:
@@ -388,19 +419,26 @@ class VoxelEquation:
     def vertex_displacement(self, i: int) -> Array:
         """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
-        return np.ascontiguousarray(self.u[i].transpose(0, 1, 3, 2)).reshape(-1, self.components)
+        return self._at_vertices(self.u[i])
 
     def vertex_modes(self) -> list[Array]:
         """(nodes, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
         vectors = self._adjoints.vectors() if self._adjoints else []
-        return [np.ascontiguousarray(v.transpose(0, 1, 3, 2)).reshape(-1, self.components) for v in vectors]
+        return [self._at_vertices(v) for v in vectors]
+
+    def _at_vertices(self, u: Array) -> Array:
+        """(nodes, components), x fastest, zero where no cell is (local)."""
+        values = np.ascontiguousarray(u.transpose(0, 1, 3, 2)).reshape(-1, self.components)
+        if self.mesh.filled_nodes is not None:
+            values[~self.mesh.filled_nodes.ravel()] = 0
+        return values
 
     def von_mises(self, i: int) -> Array:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
         self.prepare()
         squares = np.empty(self.mesh.shape)
         self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
-        return np.asarray(self.material.E * np.sqrt(np.maximum(squares.reshape(-1), 0.0)))
+        return np.asarray(self.material.E * np.sqrt(np.maximum(self.mesh.listed(squares), 0.0)))
 
     @cached_property
     def _von_mises(self) -> Array:

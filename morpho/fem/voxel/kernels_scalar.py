@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled
+from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled, extent, is_void
 
 
 @compiled
@@ -19,17 +19,26 @@ def add_stiffness(y, u, E, m):
         E: (nz, ny, nx) conductivities.
         m: (7,) mode conductance, in 2-D (3,); its negative subtracts.
     """
-    nz, ny, nx = E.shape
+    nz, ny, _ = E.shape
     flat = len(m) == 3
     lower, upper = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
     done, carried = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
     for k in range(nz):
         above = k if flat else k + 1
-        for start in range(0, nx, STRETCH):
-            n = min(STRETCH, nx - start)
+        first, after = extent(E[k])
+        for start in range(first, after, STRETCH):
+            n = min(STRETCH, after - start)
             carried[:] = 0
-            _analyse(lower, u[k, 0, 0], u[above, 0, 0], start, n, flat)
+            follows = False  # whether the row before is there
             for j in range(ny):
+                if is_void(E[k, j, start : start + n]):
+                    if follows:
+                        _synthesise(y[k, j, 0], y[above, j, 0], carried, start, n, flat)
+                        carried[:] = 0
+                    follows = False
+                    continue
+                if not follows:
+                    _analyse(lower, u[k, j, 0], u[above, j, 0], start, n, flat)
                 _analyse(upper, u[k, j + 1, 0], u[above, j + 1, 0], start, n, flat)
                 if flat:
                     _flow_2d(done, carried, lower, upper, E[k, j, start : start + n], m)
@@ -37,7 +46,9 @@ def add_stiffness(y, u, E, m):
                     _flow_3d(done, carried, lower, upper, E[k, j, start : start + n], m)
                 _synthesise(y[k, j, 0], y[above, j, 0], done, start, n, flat)
                 lower, upper = upper, lower
-            _synthesise(y[k, ny, 0], y[above, ny, 0], carried, start, n, flat)
+                follows = True
+            if follows:
+                _synthesise(y[k, ny, 0], y[above, ny, 0], carried, start, n, flat)
 
 
 @compiled

@@ -15,6 +15,7 @@ from morpho.fem.loads import Acting, AppliedForce, Resultant, Target, apply_forc
 from morpho.fem.statics import moment_of, nodal_forces
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.supports import Dofs, Held, places
+from morpho.fem.voxel.vectors import Runs, clear, whole_rows
 from morpho.interfaces import Array
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.parallel import any_rank, global_sum
@@ -31,9 +32,9 @@ class NodalForces:
     dofs: Dofs  #: sorted, into the flat nodal array (z, y, component, x) of this rank
     values: Array
 
-    def put(self, load: Array) -> None:
-        """Make a nodal array (z, y, component, x) this load (local)."""
-        load[:] = 0
+    def put(self, load: Array, runs: Runs | None = None) -> None:
+        """Make a nodal array (z, y, component, x) this load, in given runs of its rows or all (local)."""
+        clear(load, whole_rows(load) if runs is None else runs)
         load.reshape(-1)[self.dofs] = self.values
 
     def work(self, u: Array) -> float:
@@ -64,7 +65,8 @@ class Patch:
     nodes: tuple[slice, ...]  #: all their corners, axes z, y, x
     spans: tuple[int, ...]  #: the axes along which each extends
     measure: float  #: of each; 1 for vertices
-    outward: Array  #: (dim,) unit normal on a face of the box, else zero
+    outward: Array  #: (dim,) unit normal on the boundary, else zero
+    there: Mask | None = None  #: which of them exist, None for all
 
     def corners(self, nodal: NDArray) -> list[NDArray]:
         """Views of a nodal array (z, y, x, ...) at each corner of the entities, one value per entity."""
@@ -114,7 +116,8 @@ def assemble_case(
 
     def spread(force: Acting, target: Target[Marked] | None) -> Resultant:
         if target is None:
-            whole: Marked = [(patch, np.ones(mesh.shape, dtype=bool)) for patch in patches_of(mesh, planes, mesh.dim)]
+            everywhere = np.ones(mesh.shape, dtype=bool) if mesh.filled is None else mesh.filled
+            whole: Marked = [(patch, everywhere) for patch in patches_of(mesh, planes, mesh.dim)]
             target = Target(mesh.dim, whole, mesh.total_volume)
         if isinstance(force, Force) and force.is_equivalent:
             return equivalent(force, target)
@@ -166,6 +169,13 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = F
             found.append(Patch(tuple(nodes), spans, measure, outward))
             continue
         (normal,) = set(axes) - set(spans)
+        if mesh.around is not None:
+            nodes[normal] = owned[normal]
+            for sign, there in _between(mesh.around, normal, inside):
+                outward = sign * np.eye(mesh.dim)[2 - normal]
+                there = there[tuple(owned[axis] if axis == normal else slice(None) for axis in range(3))]
+                found.append(Patch(tuple(nodes), spans, measure, outward, there))
+            continue
         if inside:
             nodes[normal] = slice(1, None if AXES[normal] in planes.high else -1)
             found.append(Patch(tuple(nodes), spans, measure, outward))
@@ -177,13 +187,20 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = F
     return found
 
 
+def _between(around: Mask, normal: int, inside: bool) -> list[tuple[float, Mask]]:
+    """The facets across an axis that are inside the part, or on its boundary with the side of the normal (local)."""
+    own = [slice(1, -1)] * 3
+    below, above = (around[tuple(end if axis == normal else own[axis] for axis in range(3))] for end in ENDS)
+    return [(0.0, below & above)] if inside else [(-1.0, above & ~below), (1.0, below & ~above)]
+
+
 def _masks(mesh: VoxelMesh, region: Region, dim: int, patches: list[Patch]) -> list[Mask]:
     """Which entities of a dimension belong to a region: of cells those whose centre does, see `marked` (local)."""
     if dim < mesh.dim:
         return marked(mesh, region, patches)
     inside = np.zeros(mesh.n, dtype=bool)
     inside[mesh.cells_in(region)] = True
-    return [inside.reshape(mesh.shape)]
+    return [mesh.grid(inside)]
 
 
 def marked(mesh: VoxelMesh, region: Region, patches: list[Patch]) -> list[Mask]:
@@ -193,6 +210,8 @@ def marked(mesh: VoxelMesh, region: Region, patches: list[Patch]) -> list[Mask]:
         join = np.logical_and if region.all_of else np.logical_or
         return [np.asarray(join.reduce(masks)) for masks in zip(*parts, strict=True)]
     inside = mesh.nodes_in(region)
-    return [
-        np.logical_and.reduce(patch.corners(inside)) & (region.points is None or not patch.spans) for patch in patches
-    ]
+    found = []
+    for patch in patches:
+        mask = np.logical_and.reduce(patch.corners(inside)) & (region.points is None or not patch.spans)
+        found.append(mask if patch.there is None else mask & patch.there)
+    return found

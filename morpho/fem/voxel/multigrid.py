@@ -24,15 +24,21 @@ from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.fem.voxel.cycle import Level, w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import AXES, SharedPlanes
+from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.vectors import (
+    Runs,
     add_prolonged,
     add_scaled_by_nodes,
     chebyshev_step,
+    clear,
     coarsen_moduli,
+    copy_scaled,
     restrict,
+    runs_of,
     scale_by_nodes,
     smoothing_weights,
     sum_at_nodes,
+    whole_rows,
 )
 from morpho.interfaces import Array
 from morpho.mesh.partition import split
@@ -112,6 +118,10 @@ class Grid(Protocol):
     def b(self) -> Floats:
         """The right-hand side, to be set in place; overwritten by `cycle`."""
 
+    @property
+    def runs(self) -> Runs:
+        """What exists in each row of nodes; nothing else is read or written."""
+
     def refresh(self) -> None:
         """Take the moduli in E (collective)."""
 
@@ -125,19 +135,27 @@ class Smoothed:
     is_exact = False
 
     def __init__(
-        self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, springs: Array | None, coarser: Grid
+        self,
+        element: Element,
+        planes: SharedPlanes,
+        mask: Mask,
+        depth: int,
+        springs: Array | None,
+        there: Mask | None,
+        coarser: Grid,
     ) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.coarser = element, planes, coarser
+        self.runs, sparse = runs_in(there, mask), there is not None
         self.held: Dofs = np.flatnonzero(mask)
         self.sprung, self.springs = entries(springs)
         self.spread = complete(springs, planes)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
-        self.E = np.zeros(cell_shape(mask), np.float32)
-        self.x, self.b, self.r = (np.zeros(mask.shape, np.float32) for _ in range(3))
-        self.step = np.zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32)
-        self.flexibility = np.zeros((nz, ny, 1, nx), np.float32)  #: of each node, inverse of the raised diagonal
+        self.E = zeros(cell_shape(mask), np.float32, sparse)
+        self.x, self.b, self.r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
+        self.step = zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32, sparse)
+        self.flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)  #: of each node, inverse of the raised diagonal
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
@@ -152,10 +170,11 @@ class Smoothed:
         for _ in range(self.visits):
             self._residual()
             self.planes.keep_owned(self.r)
-            restrict(self.coarser.b, self.r)
+            clear(self.coarser.b, self.coarser.runs)
+            restrict(self.coarser.b, self.r, self.runs)
             self.planes.sum(self.coarser.b)
             self.coarser.cycle()
-            add_prolonged(self.x, self.coarser.x)
+            add_prolonged(self.x, self.coarser.x, self.runs)
             self._hold(self.x)
             self._smooth(from_zero=False)
 
@@ -165,26 +184,27 @@ class Smoothed:
         if self.steps == 1:
             scale = weights[0] * np.float32(4 / 3) * self.scale
             if from_zero:
-                scale_by_nodes(self.x, self.b, self.flexibility, scale)
+                scale_by_nodes(self.x, self.b, self.flexibility, scale, self.runs)
             else:
                 self._residual()
-                add_scaled_by_nodes(self.x, self.r, self.flexibility, scale)
+                add_scaled_by_nodes(self.x, self.r, self.flexibility, scale, self.runs)
             return
         if from_zero:
-            self.x[:] = 0
-            self.r[:] = self.b
+            clear(self.x, self.runs)
+            copy_scaled(self.r, self.b, np.float32(1), self.runs)
         else:
             self._residual()
-        self.step[:] = 0
+        clear(self.step, self.runs)
         for i, weight in enumerate(weights, start=1):
             momentum, factor = np.float32((2 * i - 3) / (2 * i + 1)), np.float32((8 * i - 4) / (2 * i + 1))
-            chebyshev_step(self.x, self.step, self.r, self.flexibility, factor * self.scale, momentum, weight)
+            scaled = factor * self.scale
+            chebyshev_step(self.x, self.step, self.r, self.flexibility, scaled, momentum, weight, self.runs)
             if i < self.steps:
                 self._subtract(self.step)
 
     def _residual(self) -> None:
         """r = b - A x (collective)."""
-        self.r[:] = self.b
+        copy_scaled(self.r, self.b, np.float32(1), self.runs)
         self._subtract(self.x)
 
     def _subtract(self, v: Floats) -> None:
@@ -210,6 +230,7 @@ class Whole:
         depth: int,
         cells: tuple[int, ...],
         springs: Array | None,
+        there: Mask | None,
     ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
@@ -225,7 +246,9 @@ class Whole:
         whole[self._nodes] = mask
         planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
-        self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape))
+        every = self._any(there, whole.shape)
+        self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape), every)
+        self.runs = runs_in(there, mask)
         self.is_exact = self.grid.is_exact
 
     def refresh(self) -> None:
@@ -237,6 +260,15 @@ class Whole:
         self._collect(self.grid.b, self._nodes, self.b)
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
+
+    def _any(self, there: Mask | None, shape: tuple[int, ...]) -> Mask | None:
+        """Which nodes exist, of all ranks (collective)."""
+        if there is None:
+            return None
+        every = np.zeros((shape[0], shape[1], 1, shape[3]), dtype=bool)
+        every[self._nodes] = there
+        self.planes.comm.Allreduce(MPI.IN_PLACE, every, MPI.LOR)
+        return every
 
     def _all(self, springs: Array | None, shape: tuple[int, ...]) -> Array | None:
         """Owned springs of all ranks (collective)."""
@@ -256,7 +288,15 @@ class Whole:
 class Alone:
     """All grids from one depth on, when this rank has the whole of them; the coarsest is solved directly."""
 
-    def __init__(self, element: Element, planes: SharedPlanes, mask: Mask, depth: int, springs: Array | None) -> None:
+    def __init__(
+        self,
+        element: Element,
+        planes: SharedPlanes,
+        mask: Mask,
+        depth: int,
+        springs: Array | None,
+        there: Mask | None,
+    ) -> None:
         self.element, self.planes = element, planes
         self.grids: Any = List()
         self.spread: list[Array | None] = []
@@ -265,16 +305,15 @@ class Alone:
             steps = STEPS[min(depth, len(STEPS) - 1)]
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
-            E = np.zeros(cell_shape(mask), np.float32)
-            x, b, r = (
-                np.zeros(mask.shape, np.float32),
-                np.zeros(mask.shape, np.float32),
-                np.zeros(mask.shape, np.float32),
-            )
-            step = np.zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32)
-            flexibility = np.zeros((nz, ny, 1, nx), np.float32)
+            sparse = there is not None
+            E = zeros(cell_shape(mask), np.float32, sparse)
+            x, b, r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
+            step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
+            flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
-            self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits))
+            runs = runs_in(there, mask)
+            self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, runs))
+            there = None if there is None else coarsen_mask(there, planes)
             self.spread.append(complete(springs, planes))
             springs = coarsen_springs(springs, coarse.shape, planes)
             mask, depth = coarse, depth + 1
@@ -285,6 +324,7 @@ class Alone:
         last = self.coarsest
         first: Any = last if self.is_exact else self.grids[0]
         self.E, self.x, self.b = first.E, first.x, first.b
+        self.runs: Runs = whole_rows(last.x) if self.is_exact else self.grids[0].runs
 
     def refresh(self) -> None:
         for i, grid in enumerate(self.grids):
@@ -323,6 +363,8 @@ class Direct:
         A[self.held] = 0
         A[:, self.held] = 0
         A[self.held, self.held] = 1
+        loose = np.flatnonzero(A.diagonal() == 0)  # nodes without a cell
+        A[loose, loose] = 1
         try:
             factor = scipy.linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
         except scipy.linalg.LinAlgError:
@@ -330,6 +372,7 @@ class Direct:
         half, _ = scipy.linalg.lapack.dtrtri(factor, lower=1)
         np.matmul(half.T, half, out=self.inverse)
         self.inverse[self.held] = 0
+        self.inverse[loose] = 0
 
     def cycle(self) -> None:
         self.x[:] = (self.inverse @ self.b.ravel().astype(np.float64)).reshape(self.x.shape)
@@ -342,6 +385,7 @@ def build(
     depth: int,
     cells: tuple[int, ...],
     springs: Array | None = None,
+    there: Mask | None = None,
 ) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
 
@@ -352,17 +396,25 @@ def build(
         mask: held dofs of this rank's nodes, (z, y, component, x).
         cells: of the whole grid of this depth, along x, y(, z).
         springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
+        there: (z, y, 1, x) which nodes have a cell; None for all.
     """
     if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth, springs)
+        return Alone(element, planes, mask, depth, springs, there)
     unknowns = element.components * math.prod(n + 1 for n in cells)
     small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
     if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells, springs)
+        return Whole(element, planes, mask, depth, cells, springs, there)
     coarse_mask = coarsen_mask(mask, planes)
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
-    coarser = build(element, planes, coarse_mask, depth + 1, tuple(-(-n // 2) for n in cells), coarse_springs)
-    return Smoothed(element, planes, mask, depth, springs, coarser)
+    coarse_there = None if there is None else coarsen_mask(there, planes)
+    coarse_cells = tuple(-(-n // 2) for n in cells)
+    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_there)
+    return Smoothed(element, planes, mask, depth, springs, there, coarser)
+
+
+def runs_in(there: Mask | None, mask: Mask) -> Runs:
+    """Of the nodes that exist, None for all (local)."""
+    return whole_rows(mask) if there is None else runs_of(there)
 
 
 def set_flexibility(
@@ -404,7 +456,7 @@ def coarsen_springs(springs: Array | None, shape: tuple[int, ...], planes: Share
     if springs is None:
         return None
     coarse = np.zeros(shape)
-    restrict(coarse, springs)
+    restrict(coarse, springs, whole_rows(springs))
     planes.sum(coarse)
     planes.keep_owned(coarse)
     return coarse

@@ -22,6 +22,8 @@ class VoxelPencil:
         self._owned = first.reshape(-1)
         self._free = np.ones(self._owned.shape)
         self._free[equation.supports.dofs] = 0
+        if equation.mesh.filled_nodes is not None:
+            self._free.reshape(shape)[:] *= equation.mesh.filled_nodes[:, :, None]
         self._mass = np.zeros(self._owned.shape)
         mesh = equation.mesh
         nodes = np.stack(np.unravel_index(np.arange(int(np.prod(mesh.node_shape))), mesh.node_shape)[::-1], axis=1)
@@ -33,16 +35,16 @@ class VoxelPencil:
         """The eigenpairs at the density of the last solve, from the last ones (collective)."""
         own, mesh = self.equation, self.equation.mesh
         share = np.empty((own.shape[0], own.shape[1], 1, own.shape[3]))
-        sum_at_nodes(share, mass.of(rho).reshape(mesh.shape), own.element.layers)
+        sum_at_nodes(share, mesh.grid(mass.of(rho)), own.element.layers)
         own.planes.sum(share)
         share *= mesh.cell_volume / 2**mesh.dim
         self._mass = np.broadcast_to(share, own.shape).reshape(-1)
         values, self.vectors, iterations = lowest(self, self.vectors, self.count, rtol, fading)
         d_mass, slopes = mass.slope(rho), np.empty((self.count, mesh.n))
         for k in range(self.count):
-            u, energy = self.vectors[k].reshape(own.shape), np.empty(mesh.shape)
-            own.element.kernels.strain_energy(energy, u, own.element.modes)
-            slopes[k] = slope * energy.reshape(-1) - values[k] * d_mass * self._kinetic(u)
+            u, energy = self.vectors[k].reshape(own.shape), np.empty(mesh.n)
+            own.put_energy(energy, u)
+            slopes[k] = slope * energy - values[k] * d_mass * self._kinetic(u)
         return Modes(values[: self.count], slopes, iterations * len(self.vectors))
 
     def _kinetic(self, u: Array) -> Array:
@@ -51,7 +53,7 @@ class VoxelPencil:
         total, mean = np.zeros(mesh.n), np.empty(mesh.shape)
         for c in range(u.shape[2]):
             mean_of_nodes(mean, squares, c, mesh.dim - 1)
-            total += mean.reshape(-1)
+            total += mesh.listed(mean)
         return total * mesh.cell_volume
 
     def stiffness(self, X: Array) -> Array:

@@ -29,8 +29,8 @@ class Held:
 
 def hold(
     mesh: VoxelMesh, supports: tuple[Support, ...], components: int, anchors: Dofs
-) -> tuple[Held, list[str], list[int]]:
-    """Held components, complaints, and the number of nodes each support holds (collective).
+) -> tuple[Held, list[str], list[int], list[str]]:
+    """Held components, complaints, the number of nodes each support holds, and notes (collective).
 
     Args:
         components: of the state at a node.
@@ -39,6 +39,7 @@ def hold(
     held = Held(np.empty(0, dtype=np.int64), np.empty(0))
     said: list[str] = []
     counts: list[int] = []
+    notes: list[str] = []
     planes = SharedPlanes(mesh.comm, mesh.partition)
     for i, support in enumerate(supports):
         inside = mesh.nodes_in(support.region)
@@ -53,11 +54,11 @@ def hold(
                 said.append(contradiction(i, component, value, components))
             held = _with(held, dofs, value)
     if not said:
-        bodies = whole(mesh, np.zeros(0, dtype=np.int64))
-        _, x, which = held_nodes(mesh, held, components, anchors)
-        points = Points(x, np.zeros(len(x), dtype=np.int64), which)
-        said += judge(mesh, bodies, find_mechanisms(mesh.comm, components, bodies, points, [], False))[0]
-    return held, said, counts
+        bodies = whole(mesh, planes)
+        nodes, x, which = held_nodes(mesh, held, components, anchors)
+        points = Points(x, bodies.of_node[nodes], which)
+        said, notes = judge(mesh, bodies, find_mechanisms(mesh.comm, components, bodies, points, [], False))
+    return held, said, counts, notes
 
 
 def held_nodes(mesh: VoxelMesh, held: Held, components: int, anchors: Dofs) -> tuple[Dofs, Array, Array]:

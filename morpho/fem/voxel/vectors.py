@@ -1,8 +1,26 @@
-"""Compiled passes over nodal arrays (z, y, component, x) and cell arrays (z, y, x)."""
+"""Compiled passes over nodal arrays (z, y, component, x) and cell arrays (z, y, x).
+
+`Runs` say what exists in each row of nodes; what lies between is neither read nor written, so that a part costs what it
+fills of its box.
+"""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
 from morpho.fem.voxel.kernels_3d import compiled
+
+GAP = 16  #: nodes that do not exist, from which on two runs are kept apart
+
+
+class Runs(NamedTuple):
+    """Numba takes it as it is."""
+
+    begin: NDArray[np.int64]  #: (rows + 1,) the first run of each row (z, y), y fastest
+    ends: NDArray[np.int64]  #: (runs, 2) first node of each run, and the one after its last
 
 
 @compiled
@@ -60,11 +78,15 @@ def sum_at_nodes(nodes, cells, layers):
 
 @compiled
 def smoothing_weights(total, squares, cells, unevenness):
-    """total = 1 / (total (1 + unevenness (cells / effective cells - 1))), from sums of moduli and of their squares."""
+    """total = 1 / (total (1 + unevenness (cells / effective cells - 1))), from sums of moduli and of their squares.
+
+    Zero where no cell is around.
+    """
     total, squares = total.ravel(), squares.ravel()
     for i in range(len(total)):
-        raised = total[i] + unevenness * (cells * squares[i] / total[i] - total[i])
-        total[i] = 1 / raised
+        if total[i] > 0:
+            raised = total[i] + unevenness * (cells * squares[i] / total[i] - total[i])
+            total[i] = 1 / raised
 
 
 @compiled
@@ -120,134 +142,222 @@ def add_differences_transposed(nodes, cells, c, axis, weight, layers):
                         row[i + 1] += w * source[i]
 
 
+def whole_rows(nodes: NDArray[Any]) -> Runs:
+    """Of a nodal array of which everything exists (local)."""
+    rows = nodes.shape[0] * nodes.shape[1]
+    return Runs(np.arange(rows + 1), np.tile([0, nodes.shape[3]], (rows, 1)))
+
+
+def runs_of(there: NDArray[np.bool_]) -> Runs:
+    """Of nodes (z, y, 1, x) that exist (local).
+
+    Short gaps count as well, and a run begins and ends at an even node, as interpolation goes in pairs.
+    """
+    rows = there.reshape(-1, there.shape[3])
+    change = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, first = np.nonzero(change > 0)
+    after = np.nonzero(change < 0)[1]
+    first, after = first // 2 * 2, np.minimum((after + 1) // 2 * 2, rows.shape[1])
+    apart = np.ones(len(row), dtype=bool)
+    apart[1:] = (row[1:] != row[:-1]) | (first[1:] - after[:-1] >= GAP)
+    last = np.append(np.flatnonzero(apart)[1:], len(row)) - 1
+    counts = np.bincount(row[apart], minlength=len(rows))
+    begin = np.concatenate([[0], np.cumsum(counts)])
+    return Runs(begin.astype(np.int64), np.column_stack([first[apart], after[last]]).astype(np.int64))
+
+
 @compiled
-def add_prolonged(fine, coarse):
-    """fine += P coarse: linear interpolation from every other node."""
-    nz, ny, nc, nx = fine.shape
+def clear(v, runs):
+    """v = 0."""
+    nz, ny, nc, _ = v.shape
+    for k in range(nz):
+        for j in range(ny):
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    row = v[k, j, c, a:b]
+                    for i in range(len(row)):
+                        row[i] = 0
+
+
+@compiled
+def copy_scaled(out, v, scale, runs):
+    """out = scale v, in its own precision."""
+    nz, ny, nc, _ = v.shape
+    for k in range(nz):
+        for j in range(ny):
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    row, source = out[k, j, c, a:b], v[k, j, c, a:b]
+                    for i in range(len(row)):
+                        row[i] = scale * source[i]
+
+
+@compiled
+def add_prolonged(fine, coarse, runs):
+    """fine += P coarse: linear interpolation from every other node; runs of the fine rows."""
+    nz, ny, nc, _ = fine.shape
     quarter, half = fine.dtype.type(0.25), fine.dtype.type(0.5)
     for k in range(nz):
         for j in range(ny):
-            for c in range(nc):
-                row = fine[k, j, c]
-                p, q = coarse[k // 2, j // 2, c], coarse[k // 2, (j + 1) // 2, c]
-                r, s = coarse[(k + 1) // 2, j // 2, c], coarse[(k + 1) // 2, (j + 1) // 2, c]
-                for i in range(nx // 2):
-                    left = quarter * (p[i] + q[i] + r[i] + s[i])
-                    right = quarter * (p[i + 1] + q[i + 1] + r[i + 1] + s[i + 1])
-                    row[2 * i] += left
-                    row[2 * i + 1] += half * (left + right)
-                if nx % 2:
-                    i = nx // 2
-                    row[nx - 1] += quarter * (p[i] + q[i] + r[i] + s[i])
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    row = fine[k, j, c]
+                    p, q = coarse[k // 2, j // 2, c], coarse[k // 2, (j + 1) // 2, c]
+                    r, s = coarse[(k + 1) // 2, j // 2, c], coarse[(k + 1) // 2, (j + 1) // 2, c]
+                    for i in range(a // 2, b // 2):
+                        left = quarter * (p[i] + q[i] + r[i] + s[i])
+                        right = quarter * (p[i + 1] + q[i + 1] + r[i + 1] + s[i + 1])
+                        row[2 * i] += left
+                        row[2 * i + 1] += half * (left + right)
+                    if b % 2:
+                        i = b // 2
+                        row[b - 1] += quarter * (p[i] + q[i] + r[i] + s[i])
 
 
 @compiled
-def restrict(coarse, fine):
-    """coarse = P^t fine, the transpose of the interpolation."""
+def restrict(coarse, fine, runs):
+    """coarse += P^t fine, the transpose of the interpolation; runs of the fine rows."""
     nz, ny, nc, _ = fine.shape
-    coarse[:] = 0
     for k in range(nz):
         for j in range(ny):
             weight = fine.dtype.type(0.5 ** (k % 2 + j % 2))
-            for dk in range(1 + k % 2):
-                for dj in range(1 + j % 2):
-                    for c in range(nc):
-                        _restrict_row(coarse[k // 2 + dk, j // 2 + dj, c], fine[k, j, c], weight)
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for dk in range(1 + k % 2):
+                    for dj in range(1 + j % 2):
+                        for c in range(nc):
+                            row = coarse[k // 2 + dk, j // 2 + dj, c]
+                            _restrict_row(row, fine[k, j, c], weight, a, b)
 
 
 @compiled
-def _restrict_row(row, source, weight):
-    nx = len(source)
+def _restrict_row(row, source, weight, first, after):
     half = source.dtype.type(0.5)
-    for i in range(nx // 2):
+    for i in range(first // 2, after // 2):
         row[i] += weight * (source[2 * i] + half * source[2 * i + 1])
-    for i in range(nx // 2):
+    for i in range(first // 2, after // 2):
         row[i + 1] += weight * half * source[2 * i + 1]
-    if nx % 2:
-        row[nx // 2] += weight * source[nx - 1]
+    if after % 2:
+        row[after // 2] += weight * source[after - 1]
 
 
 @compiled
-def scale_by_nodes(x, r, s, d):
+def scale_by_nodes(x, r, s, d, runs):
     """x = d s r, with s (z, y, 1, x) at nodes and d (component,)."""
-    nz, ny, nc, nx = x.shape
+    nz, ny, nc, _ = x.shape
     for k in range(nz):
         for j in range(ny):
-            for c in range(nc):
-                target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
-                for i in range(nx):
-                    target[i] = factor * weight[i] * source[i]
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    target, source, weight, factor = x[k, j, c, a:b], r[k, j, c, a:b], s[k, j, 0, a:b], d[c]
+                    for i in range(len(target)):
+                        target[i] = factor * weight[i] * source[i]
 
 
 @compiled
-def add_scaled_by_nodes(x, r, s, d):
+def add_scaled_by_nodes(x, r, s, d, runs):
     """x += d s r, with s (z, y, 1, x) at nodes and d (component,)."""
-    nz, ny, nc, nx = x.shape
+    nz, ny, nc, _ = x.shape
     for k in range(nz):
         for j in range(ny):
-            for c in range(nc):
-                target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
-                for i in range(nx):
-                    target[i] += factor * weight[i] * source[i]
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    target, source, weight, factor = x[k, j, c, a:b], r[k, j, c, a:b], s[k, j, 0, a:b], d[c]
+                    for i in range(len(target)):
+                        target[i] += factor * weight[i] * source[i]
 
 
 @compiled
-def chebyshev_step(x, z, r, s, d, momentum, beta):
+def chebyshev_step(x, z, r, s, d, momentum, beta, runs):
     """z = momentum z + d s r; x += beta z."""
-    nz, ny, nc, nx = x.shape
+    nz, ny, nc, _ = x.shape
     for k in range(nz):
         for j in range(ny):
-            for c in range(nc):
-                target, step, source, weight, factor = x[k, j, c], z[k, j, c], r[k, j, c], s[k, j, 0], d[c]
-                for i in range(nx):
-                    step[i] = momentum * step[i] + factor * weight[i] * source[i]
-                    target[i] += beta * step[i]
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    target, step, source = x[k, j, c, a:b], z[k, j, c, a:b], r[k, j, c, a:b]
+                    weight, factor = s[k, j, 0, a:b], d[c]
+                    for i in range(len(target)):
+                        step[i] = momentum * step[i] + factor * weight[i] * source[i]
+                        target[i] += beta * step[i]
 
 
 @compiled
-def advance(u, r, p, q, alpha, b, scale, start):
+def diffusion_step(before, p, source, flow, inverse, scale, gain, momentum, runs):
+    """before = p + momentum (p - before) + gain (source - S p), where S p = p + scale inverse flow."""
+    nz, ny, _, _ = p.shape
+    for k in range(nz):
+        for j in range(ny):
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                result, own, given = before[k, j, 0, a:b], p[k, j, 0, a:b], source[k, j, 0, a:b]
+                through, share = flow[k, j, 0, a:b], inverse[k, j, 0, a:b]
+                for i in range(len(result)):
+                    here = own[i] + scale * share[i] * through[i]
+                    result[i] = own[i] + momentum * (own[i] - result[i]) + gain * (given[i] - here)
+
+
+@compiled
+def advance(u, r, p, q, alpha, b, scale, start, runs):
     """One step of conjugate gradients: u += alpha p; r -= alpha q; b = scale r in its own precision.
 
     The sum of r r from the node `start` (z, y, x) on.
     """
-    nz, ny, nc, nx = u.shape
+    nz, ny, nc, _ = u.shape
     total = 0.0
     for k in range(nz):
         for j in range(ny):
-            for c in range(nc):
-                u_row, r_row, p_row, q_row, b_row = u[k, j, c], r[k, j, c], p[k, j, c], q[k, j, c], b[k, j, c]
-                part = 0.0
-                for i in range(nx):
-                    u_row[i] += alpha * p_row[i]
-                    r_row[i] -= alpha * q_row[i]
-                    b_row[i] = scale * r_row[i]
-                    part += r_row[i] * r_row[i]
-                for i in range(start[2]):
-                    part -= r_row[i] * r_row[i]
-                if k >= start[0] and j >= start[1]:
-                    total += part
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                first, after = runs.ends[run]
+                for c in range(nc):
+                    u_row, r_row = u[k, j, c, first:after], r[k, j, c, first:after]
+                    p_row, q_row, b_row = p[k, j, c, first:after], q[k, j, c, first:after], b[k, j, c, first:after]
+                    part = 0.0
+                    for i in range(len(u_row)):
+                        u_row[i] += alpha * p_row[i]
+                        r_row[i] -= alpha * q_row[i]
+                        b_row[i] = scale * r_row[i]
+                        part += r_row[i] * r_row[i]
+                    for i in range(min(start[2] - first, len(u_row))):
+                        part -= r_row[i] * r_row[i]
+                    if k >= start[0] and j >= start[1]:
+                        total += part
     return total
 
 
 @compiled
-def turn(p, z, beta):
+def turn(p, z, beta, runs):
     """p = z + beta p."""
-    p, z = p.ravel(), z.ravel()
-    for i in range(len(p)):
-        p[i] = z[i] + beta * p[i]
+    nz, ny, nc, _ = p.shape
+    for k in range(nz):
+        for j in range(ny):
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    row, source = p[k, j, c, a:b], z[k, j, c, a:b]
+                    for i in range(len(row)):
+                        row[i] = source[i] + beta * row[i]
 
 
 @compiled
-def dot(a, b, start):
+def dot(a, b, start, runs):
     """Sum of the products of two arrays from the node `start` (z, y, x) on, in double precision."""
     nz, ny, nc, _ = a.shape
     total = 0.0
     for k in range(start[0], nz):
         for j in range(start[1], ny):
-            for c in range(nc):
-                first, second = a[k, j, c, start[2] :], b[k, j, c, start[2] :]
-                part = 0.0
-                for i in range(len(first)):
-                    part += first[i] * second[i]
-                total += part
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                first, after = max(runs.ends[run, 0], start[2]), runs.ends[run, 1]
+                for c in range(nc):
+                    one, other = a[k, j, c, first:after], b[k, j, c, first:after]
+                    part = 0.0
+                    for i in range(len(one)):
+                        part += one[i] * other[i]
+                    total += part
     return total

@@ -1,0 +1,96 @@
+"""Surfaces of triangles in files: STL and what else trimesh reads."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.errors import InputError
+from morpho.interfaces import Array
+
+SURFACES = (".stl", ".obj", ".ply", ".off", ".3mf")  #: of their names, in any case
+PLACES = 3  #: that are named
+
+
+def read_triangles(path: str) -> Any:
+    """The triangles of a file as a `trimesh.Trimesh`, equal corners joined (local).
+
+    Raises:
+        InputError: it cannot be read, or holds no triangles.
+    """
+    import trimesh
+
+    try:
+        mesh: Any = trimesh.load(path, force="mesh")
+        mesh = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
+        mesh.update_faces(mesh.nondegenerate_faces())
+    except Exception as error:  # of a stranger's file trimesh raises whatever it meets
+        raise InputError(f"{path} cannot be read as a surface of triangles ({str(error)[:200]})") from None
+    if len(mesh.faces) == 0:
+        raise InputError(f"{path} holds no triangles; export the surface again")
+    if not np.isfinite(mesh.vertices).all():
+        raise InputError(f"{path} has corners that are no numbers; export the surface again")
+    return mesh
+
+
+@lru_cache(maxsize=16)
+def corners_in(path: str) -> Array:
+    """(t, 3, 3) corners of the triangles of a file (local); raises as `read_triangles`."""
+    return np.asarray(read_triangles(path).triangles, dtype=np.float64)
+
+
+def gaps(mesh: Any) -> list[tuple[Array, float]]:
+    """The holes of a surface: the middle of each and how far it reaches, the largest first (local)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges, count = np.unique(mesh.edges_sorted, axis=0, return_counts=True)
+    a, b = edges[count == 1].T
+    if len(a) == 0:
+        return []
+    n = len(mesh.vertices)
+    label = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)[1]
+    found = []
+    for loop in np.unique(label[a]):
+        x = mesh.vertices[np.concatenate([a[label[a] == loop], b[label[a] == loop]])]
+        found.append(((x.min(axis=0) + x.max(axis=0)) / 2, float(np.linalg.norm(x.max(axis=0) - x.min(axis=0)))))
+    return sorted(found, key=lambda gap: -gap[1])
+
+
+def crossings(mesh: Any) -> NDArray[np.float64]:
+    """(c, 3) middles of the triangles that cross another one without a common corner (local)."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+    from vtkmodules.vtkFiltersModeling import vtkCollisionDetectionFilter
+
+    surface, collisions, unmoved = poly_data(mesh.triangles), vtkCollisionDetectionFilter(), vtkMatrix4x4()
+    for side in (0, 1):
+        collisions.SetInputData(side, surface)
+        collisions.SetMatrix(side, unmoved)
+    collisions.SetCollisionModeToAllContacts()
+    collisions.SetBoxTolerance(0.0)
+    collisions.SetCellTolerance(0.0)
+    collisions.Update()
+    if collisions.GetNumberOfContacts() == 0:
+        return np.zeros((0, 3))
+    i, j = (vtk_to_numpy(collisions.GetContactCells(side)) for side in (0, 1))
+    apart = ~(mesh.faces[i][:, :, None] == mesh.faces[j][:, None, :]).any(axis=(1, 2))
+    return np.asarray(mesh.triangles[np.unique(i[apart])].mean(axis=1))
+
+
+def poly_data(corners: Array) -> Any:
+    """Triangles (t, 3, 3) for VTK, equal corners joined (local)."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+
+    x, at = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    places, rows, surface = vtkPoints(), vtkCellArray(), vtkPolyData()
+    places.SetData(numpy_to_vtk(np.ascontiguousarray(x, dtype=np.float64), deep=True))
+    rows.SetData(3, numpy_to_vtkIdTypeArray(np.ascontiguousarray(at.reshape(-1), dtype=np.int64), deep=True))
+    surface.SetPoints(places)
+    surface.SetPolys(rows)
+    return surface
