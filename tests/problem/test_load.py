@@ -288,7 +288,10 @@ def test_all_dimension_errors_at_once(tmp_path: Path) -> None:
         ),
         ("constraints: [{kind: compliance, max: 1, case: tap}]", "there is no load case 'tap'; the cases are tip"),
         ("loads: [{name: tip}]", "loads[0].forces: no force and no prescribed displacement"),
-        ("mesh: {file: a.msh, box: {size: [1, 1], cells: [1, 1]}}", "give exactly one of box, file, voxelize; got box, file"),
+        (
+            "mesh: {file: a.msh, box: {size: [1, 1], cells: [1, 1]}}",
+            "give exactly one of box, file, voxelize; got box, file",
+        ),
         ("loads: [{forces: [{total: [0, 1]}]}]", "total needs a region"),
         ("loads: [{forces: [{body: [0, 1], region: left}]}]", "body acts everywhere"),
         ("design: {filter: {kind: cone}}", "cone needs a radius"),
