@@ -116,8 +116,8 @@ def _read(parts: Parts, folder: Path) -> Array:
     """The last written design of a run; rank 0 reads it (collective)."""
 
     def load() -> tuple[Array, NDArray[np.int64]]:
-        from morpho.results.body import INSIDE
         from morpho.results.designs import load_design
+        from morpho.results.inside import INSIDE
         from morpho.results.vtk import CELL_NUMBER
 
         design = load_design(folder)

@@ -28,9 +28,9 @@ from morpho.progress import Progress
 from morpho.restart import contents, load_restart
 from morpho.result import Result
 from morpho.results import checkpoint, run_folder
-from morpho.results.body import save_surface
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow, check_history
+from morpho.results.inside import save_surface
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
 from morpho.step import Restart, Step

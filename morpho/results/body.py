@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyvista
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from morpho.interfaces import Array
+from morpho.results.inside import INSIDE
 
-FILE = "part.stl"  #: in the folder of a run: the surface that was voxelized
-INSIDE = "inside"  #: cell data: which voxels are in the part
 WALL = "wall"  #: point data: signed distance to the boundary in edges of a voxel, negative inside
 DENSITY = "density"  #: point data: mean density of the voxels in the part around, continued to the outside
 NEAR = 1e-6  #: of the size of a part, within which a triangle lies in a plane
 FAR = 3.0  #: edges of a voxel beyond which distances do not matter
-
-
-def save_surface(folder: Path, corners: Array) -> None:
-    """Keep the triangles (t, 3, 3) of a part with its run (local)."""
-    import trimesh
-
-    mesh = trimesh.Trimesh(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3), process=False)
-    (folder / FILE).write_bytes(mesh.export(file_type="stl"))
-
-
-def surface_in(folder: Path) -> Array | None:
-    """The triangles that were voxelized in a run, None where none were (local)."""
-    from morpho.triangles import corners_in
-
-    return corners_in(str(folder / FILE)) if (folder / FILE).is_file() else None
 
 
 def with_image(corners: Array, axis: int, at: float) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 import pyvista
 
 from morpho.errors import InputError
-from morpho.results.body import INSIDE
 from morpho.results.designs import Design
+from morpho.results.inside import INSIDE
 
 Plane = tuple[int, bool]  #: axis, and whether it is the face where that coordinate is largest
 

@@ -17,9 +17,10 @@ from scipy.sparse.csgraph import connected_components
 
 from morpho.errors import InputError, StorageError
 from morpho.interfaces import Array
-from morpho.results.body import DENSITY, INSIDE, WALL, add_walls, surface_in, with_image
+from morpho.results.body import DENSITY, WALL, add_walls, with_image
 from morpho.results.designs import Design, load_design
 from morpho.results.image import solid_surface
+from morpho.results.inside import INSIDE, surface_in
 from morpho.results.mirror import Plane, mirrored, symmetry_planes
 from morpho.results.run_folder import check_target
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from morpho.results.body import INSIDE
 from morpho.results.grid import Grid, ImageGrid
+from morpho.results.inside import INSIDE
 from morpho.results.pieces import Fields, ImagePieces, MeshPieces, document, written
 from morpho.results.storage import replace_file, write_on_root, write_together
 

@@ -14,7 +14,7 @@ from morpho.errors import SolverError
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
 from morpho.fem.voxel.pages import zeros
-from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn
+from morpho.fem.voxel.vectors import Runs, advance, clear, copy, copy_scaled, dot, turn
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
 
@@ -67,7 +67,7 @@ class ConjugateGradients:
         """Put `values` into the held dofs of u, and the residual for the load in self.r there; |load| (collective)."""
         A, held = self.operator, self.operator.held
         u.reshape(-1)[held] = values
-        copy_scaled(self.q, self.r, 1.0, A.runs)
+        copy(self.q, self.r, A.runs)
         self.q.reshape(-1)[held] = 0
         if any_rank(A.planes.comm, bool(np.any(values))):
             clear(self.p, A.runs)

@@ -14,7 +14,7 @@ from morpho.fem.voxel.vectors import (
     add_scaled_by_nodes,
     chebyshev_step,
     clear,
-    copy_scaled,
+    copy,
     restrict,
     scale_by_nodes,
 )
@@ -97,7 +97,7 @@ def _hold(v, held):
 def residual(grid, base, v, modes):
     """r = base - A v."""
     r, flat = grid.r, grid.r.ravel()
-    copy_scaled(r, base, np.float32(1), grid.runs)
+    copy(r, base, grid.runs)
     if r.shape[2] == 3:
         add_stiffness_3d(r, v, grid.E, modes)
     elif r.shape[2] == 1:
@@ -124,7 +124,7 @@ def smooth(grid, modes, scale, from_zero):
         return
     if from_zero:
         clear(x, grid.runs)
-        copy_scaled(r, b, np.float32(1), grid.runs)
+        copy(r, b, grid.runs)
     else:
         residual(grid, b, x, modes)
     clear(step, grid.runs)

@@ -30,31 +30,57 @@ def add_stiffness(y, u, E, m):
         E: (nz, ny, nx) Young's moduli.
         m: (33,) mode stiffness; its negative subtracts.
     """
-    nz, ny, _ = E.shape
+    nz, ny, nx = E.shape
     lower, upper = np.zeros(12 * LINE, u.dtype), np.zeros(12 * LINE, u.dtype)
     done, carried = np.zeros(12 * LINE, u.dtype), np.zeros(12 * LINE, u.dtype)
     for k in range(nz):
-        first, after = extent(E[k])
-        for start in range(first, after, STRETCH):
-            n = min(STRETCH, after - start)
+        for start in range(0, nx, STRETCH):
+            n = min(STRETCH, nx - start)
             carried[:] = 0
-            follows = False  # whether the row before is there
+            if has_void_rows(E[k, :, start : start + n]):
+                _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried)
+                continue
+            _analyse_rows(lower, u[k, 0], u[k + 1, 0], start, n)
             for j in range(ny):
-                if is_void(E[k, j, start : start + n]):
-                    if follows:
-                        _synthesise_rows(y[k, j], y[k + 1, j], carried, start, n)
-                        carried[:] = 0
-                    follows = False
-                    continue
-                if not follows:
-                    _analyse_rows(lower, u[k, j], u[k + 1, j], start, n)
                 _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
                 _stress(done, carried, lower, upper, E[k, j, start : start + n], m)
                 _synthesise_rows(y[k, j], y[k + 1, j], done, start, n)
                 lower, upper = upper, lower
-                follows = True
+            _synthesise_rows(y[k, ny], y[k + 1, ny], carried, start, n)
+
+
+@compiled
+def _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried):
+    """A stretch of a layer without its rows of void."""
+    ny = E.shape[1]
+    first, after = extent(E[k, :, start : start + n])
+    start, n = start + first, after - first
+    follows = False  # whether the row before is there
+    for j in range(ny):
+        if is_void(E[k, j, start : start + n]):
             if follows:
-                _synthesise_rows(y[k, ny], y[k + 1, ny], carried, start, n)
+                _synthesise_rows(y[k, j], y[k + 1, j], carried, start, n)
+                carried[:] = 0
+            follows = False
+            continue
+        if not follows:
+            _analyse_rows(lower, u[k, j], u[k + 1, j], start, n)
+        _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
+        _stress(done, carried, lower, upper, E[k, j, start : start + n], m)
+        _synthesise_rows(y[k, j], y[k + 1, j], done, start, n)
+        lower, upper = upper, lower
+        follows = True
+    if follows:
+        _synthesise_rows(y[k, ny], y[k + 1, ny], carried, start, n)
+
+
+@compiled
+def has_void_rows(layer):
+    """Whether some row of a layer (y, x) is without stiffness."""
+    for row in layer:  # noqa: SIM110, which numba does not know
+        if is_void(row):
+            return True
+    return False
 
 
 @compiled

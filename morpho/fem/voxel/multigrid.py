@@ -32,7 +32,7 @@ from morpho.fem.voxel.vectors import (
     chebyshev_step,
     clear,
     coarsen_moduli,
-    copy_scaled,
+    copy,
     restrict,
     runs_of,
     scale_by_nodes,
@@ -191,7 +191,7 @@ class Smoothed:
             return
         if from_zero:
             clear(self.x, self.runs)
-            copy_scaled(self.r, self.b, np.float32(1), self.runs)
+            copy(self.r, self.b, self.runs)
         else:
             self._residual()
         clear(self.step, self.runs)
@@ -204,7 +204,7 @@ class Smoothed:
 
     def _residual(self) -> None:
         """r = b - A x (collective)."""
-        copy_scaled(self.r, self.b, np.float32(1), self.runs)
+        copy(self.r, self.b, self.runs)
         self._subtract(self.x)
 
     def _subtract(self, v: Floats) -> None:

@@ -20,7 +20,7 @@ class Runs(NamedTuple):
     """Numba takes it as it is."""
 
     begin: NDArray[np.int64]  #: (rows + 1,) the first run of each row (z, y), y fastest
-    ends: NDArray[np.int64]  #: (runs, 2) first node of each run, and the one after its last
+    ends: NDArray[np.uint64]  #: (runs, 2) first node of each, and the one after its last; loops are faster unsigned
 
 
 @compiled
@@ -145,7 +145,7 @@ def add_differences_transposed(nodes, cells, c, axis, weight, layers):
 def whole_rows(nodes: NDArray[Any]) -> Runs:
     """Of a nodal array of which everything exists (local)."""
     rows = nodes.shape[0] * nodes.shape[1]
-    return Runs(np.arange(rows + 1), np.tile([0, nodes.shape[3]], (rows, 1)))
+    return Runs(np.arange(rows + 1), np.tile(np.array([0, nodes.shape[3]], np.uint64), (rows, 1)))
 
 
 def runs_of(there: NDArray[np.bool_]) -> Runs:
@@ -163,7 +163,7 @@ def runs_of(there: NDArray[np.bool_]) -> Runs:
     last = np.append(np.flatnonzero(apart)[1:], len(row)) - 1
     counts = np.bincount(row[apart], minlength=len(rows))
     begin = np.concatenate([[0], np.cumsum(counts)])
-    return Runs(begin.astype(np.int64), np.column_stack([first[apart], after[last]]).astype(np.int64))
+    return Runs(begin.astype(np.int64), np.column_stack([first[apart], after[last]]).astype(np.uint64))
 
 
 @compiled
@@ -175,9 +175,23 @@ def clear(v, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    row = v[k, j, c, a:b]
-                    for i in range(len(row)):
+                    row = v[k, j, c]
+                    for i in range(a, b):
                         row[i] = 0
+
+
+@compiled
+def copy(out, v, runs):
+    """out = v."""
+    nz, ny, nc, _ = v.shape
+    for k in range(nz):
+        for j in range(ny):
+            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
+                a, b = runs.ends[run]
+                for c in range(nc):
+                    row, source = out[k, j, c], v[k, j, c]
+                    for i in range(a, b):
+                        row[i] = source[i]
 
 
 @compiled
@@ -189,8 +203,8 @@ def copy_scaled(out, v, scale, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    row, source = out[k, j, c, a:b], v[k, j, c, a:b]
-                    for i in range(len(row)):
+                    row, source = out[k, j, c], v[k, j, c]
+                    for i in range(a, b):
                         row[i] = scale * source[i]
 
 
@@ -203,18 +217,20 @@ def add_prolonged(fine, coarse, runs):
         for j in range(ny):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
+                first, last = a // 2, b // 2 + 1
                 for c in range(nc):
-                    row = fine[k, j, c]
-                    p, q = coarse[k // 2, j // 2, c], coarse[k // 2, (j + 1) // 2, c]
-                    r, s = coarse[(k + 1) // 2, j // 2, c], coarse[(k + 1) // 2, (j + 1) // 2, c]
-                    for i in range(a // 2, b // 2):
+                    row = fine[k, j, c, a:b]
+                    p, q = coarse[k // 2, j // 2, c, first:last], coarse[k // 2, (j + 1) // 2, c, first:last]
+                    r = coarse[(k + 1) // 2, j // 2, c, first:last]
+                    s = coarse[(k + 1) // 2, (j + 1) // 2, c, first:last]
+                    for i in range(len(row) // 2):
                         left = quarter * (p[i] + q[i] + r[i] + s[i])
                         right = quarter * (p[i + 1] + q[i + 1] + r[i + 1] + s[i + 1])
                         row[2 * i] += left
                         row[2 * i + 1] += half * (left + right)
-                    if b % 2:
-                        i = b // 2
-                        row[b - 1] += quarter * (p[i] + q[i] + r[i] + s[i])
+                    if len(row) % 2:
+                        i = len(row) // 2
+                        row[2 * i] += quarter * (p[i] + q[i] + r[i] + s[i])
 
 
 @compiled
@@ -229,19 +245,20 @@ def restrict(coarse, fine, runs):
                 for dk in range(1 + k % 2):
                     for dj in range(1 + j % 2):
                         for c in range(nc):
-                            row = coarse[k // 2 + dk, j // 2 + dj, c]
-                            _restrict_row(row, fine[k, j, c], weight, a, b)
+                            row = coarse[k // 2 + dk, j // 2 + dj, c, a // 2 :]
+                            _restrict_row(row, fine[k, j, c, a:b], weight)
 
 
 @compiled
-def _restrict_row(row, source, weight, first, after):
+def _restrict_row(row, source, weight):
+    nx = len(source)
     half = source.dtype.type(0.5)
-    for i in range(first // 2, after // 2):
+    for i in range(nx // 2):
         row[i] += weight * (source[2 * i] + half * source[2 * i + 1])
-    for i in range(first // 2, after // 2):
+    for i in range(nx // 2):
         row[i + 1] += weight * half * source[2 * i + 1]
-    if after % 2:
-        row[after // 2] += weight * source[after - 1]
+    if nx % 2:
+        row[nx // 2] += weight * source[nx - 1]
 
 
 @compiled
@@ -253,8 +270,8 @@ def scale_by_nodes(x, r, s, d, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    target, source, weight, factor = x[k, j, c, a:b], r[k, j, c, a:b], s[k, j, 0, a:b], d[c]
-                    for i in range(len(target)):
+                    target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
+                    for i in range(a, b):
                         target[i] = factor * weight[i] * source[i]
 
 
@@ -267,8 +284,8 @@ def add_scaled_by_nodes(x, r, s, d, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    target, source, weight, factor = x[k, j, c, a:b], r[k, j, c, a:b], s[k, j, 0, a:b], d[c]
-                    for i in range(len(target)):
+                    target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
+                    for i in range(a, b):
                         target[i] += factor * weight[i] * source[i]
 
 
@@ -281,9 +298,9 @@ def chebyshev_step(x, z, r, s, d, momentum, beta, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    target, step, source = x[k, j, c, a:b], z[k, j, c, a:b], r[k, j, c, a:b]
-                    weight, factor = s[k, j, 0, a:b], d[c]
-                    for i in range(len(target)):
+                    target, step, source = x[k, j, c], z[k, j, c], r[k, j, c]
+                    weight, factor = s[k, j, 0], d[c]
+                    for i in range(a, b):
                         step[i] = momentum * step[i] + factor * weight[i] * source[i]
                         target[i] += beta * step[i]
 
@@ -296,9 +313,9 @@ def diffusion_step(before, p, source, flow, inverse, scale, gain, momentum, runs
         for j in range(ny):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
-                result, own, given = before[k, j, 0, a:b], p[k, j, 0, a:b], source[k, j, 0, a:b]
-                through, share = flow[k, j, 0, a:b], inverse[k, j, 0, a:b]
-                for i in range(len(result)):
+                result, own, given = before[k, j, 0], p[k, j, 0], source[k, j, 0]
+                through, share = flow[k, j, 0], inverse[k, j, 0]
+                for i in range(a, b):
                     here = own[i] + scale * share[i] * through[i]
                     result[i] = own[i] + momentum * (own[i] - result[i]) + gain * (given[i] - here)
 
@@ -316,15 +333,15 @@ def advance(u, r, p, q, alpha, b, scale, start, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 first, after = runs.ends[run]
                 for c in range(nc):
-                    u_row, r_row = u[k, j, c, first:after], r[k, j, c, first:after]
-                    p_row, q_row, b_row = p[k, j, c, first:after], q[k, j, c, first:after], b[k, j, c, first:after]
+                    u_row, r_row = u[k, j, c], r[k, j, c]
+                    p_row, q_row, b_row = p[k, j, c], q[k, j, c], b[k, j, c]
                     part = 0.0
-                    for i in range(len(u_row)):
+                    for i in range(first, after):
                         u_row[i] += alpha * p_row[i]
                         r_row[i] -= alpha * q_row[i]
                         b_row[i] = scale * r_row[i]
                         part += r_row[i] * r_row[i]
-                    for i in range(min(start[2] - first, len(u_row))):
+                    for i in range(first, min(np.uint64(start[2]), after)):
                         part -= r_row[i] * r_row[i]
                     if k >= start[0] and j >= start[1]:
                         total += part
@@ -340,8 +357,8 @@ def turn(p, z, beta, runs):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
                 a, b = runs.ends[run]
                 for c in range(nc):
-                    row, source = p[k, j, c, a:b], z[k, j, c, a:b]
-                    for i in range(len(row)):
+                    row, source = p[k, j, c], z[k, j, c]
+                    for i in range(a, b):
                         row[i] = source[i] + beta * row[i]
 
 
@@ -353,11 +370,11 @@ def dot(a, b, start, runs):
     for k in range(start[0], nz):
         for j in range(start[1], ny):
             for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                first, after = max(runs.ends[run, 0], start[2]), runs.ends[run, 1]
+                first, after = max(runs.ends[run, 0], np.uint64(start[2])), runs.ends[run, 1]
                 for c in range(nc):
-                    one, other = a[k, j, c, first:after], b[k, j, c, first:after]
+                    one, other = a[k, j, c], b[k, j, c]
                     part = 0.0
-                    for i in range(len(one)):
+                    for i in range(first, after):
                         part += one[i] * other[i]
                     total += part
     return total
