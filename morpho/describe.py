@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from morpho.design.build import Design
@@ -70,7 +72,8 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
         what = heat if physics.components == 1 else f"total force {_vector(total)}, {about}"
         lines.append(f"load case {case.name}: weight {case.weight:g}, {what}")
     lines.append(f"gradient: {problem.gradient.source}; optimizer: {problem.update}")
-    needed = expected(problem, mesh.n_global, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
+    cells = mesh.n_global if isinstance(mesh, Mesh) else math.prod(mesh.cells)
+    needed = expected(problem, cells, physics.n_dofs, mesh.cell_size, mesh.dim, parts.comm.size)
     lines.append(f"memory: about {gigabytes(needed)} expected, {gigabytes(available(parts.comm))} there")
     loose = [f"solver.rtol: {problem.solver.rtol:g} is loose for a displacement, which may be small; give 1e-5 or less"]
     slips = loose if problem.probes and problem.solver.rtol > FINE else []

@@ -17,7 +17,7 @@ LIMIT = 500  #: lines of a module
 #: top, where the rooms are put together; those may import each other.
 LEVELS = [
     {"errors", "interfaces", "machine"},
-    {"parallel", "compat", "noise", "redistribute"},
+    {"parallel", "compat", "noise", "redistribute", "triangles"},
     {"problem", "functionals"},
     {"mesh"},
     {"fem"},
@@ -33,7 +33,7 @@ HOMES = {
     "meshio": {"mesh"},
     "gmsh": {"mesh"},
     "pyvista": {"results"},
-    "vtkmodules": {"mesh", "results"},
+    "vtkmodules": {"mesh", "results", "triangles"},
     "vtk": {"results"},
     "torch": {"gradients"},
     "petsc4py": {"fem", "cli"},

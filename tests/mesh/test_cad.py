@@ -1,13 +1,12 @@
 """STEP parts: tetrahedra, faces by number and by name, holes that keep their radius, forces on them."""
 
-from contextlib import contextmanager
 from math import pi
 
 from mpi4py import MPI
 
-import gmsh
 import numpy as np
 import pytest
+from cad_parts import RADIUS, draw_plate, drawing
 from dolfinx.mesh import entities_to_geometry
 from typer.testing import CliRunner
 
@@ -20,30 +19,10 @@ from morpho.parts import Parts
 from morpho.problem.load import parse_problem
 from morpho.problem.regions import Region
 
-RADIUS, SIZE = 4.0, (40.0, 20.0, 5.0)
-
-
-@contextmanager
-def drawing(path):
-    """The kernel of gmsh; what is drawn is written to a file."""
-    gmsh.initialize(argv=[], readConfigFiles=False, interruptible=False)
-    gmsh.option.setNumber("General.Terminal", 0)
-    try:
-        yield gmsh.model.occ
-        gmsh.model.occ.synchronize()
-        gmsh.write(str(path))
-    finally:
-        gmsh.finalize()
-
 
 @pytest.fixture(scope="module")
 def plate(tmp_path_factory):
-    """A plate with a hole at (10, 10)."""
-    path = tmp_path_factory.mktemp("cad") / "plate.step"
-    with drawing(path) as occ:
-        hole = occ.addCylinder(10, 10, -1, 0, 0, 7, RADIUS)
-        occ.cut([(3, occ.addBox(0, 0, 0, *SIZE))], [(3, hole)])
-    return path
+    return draw_plate(tmp_path_factory.mktemp("cad") / "plate.step")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 import trimesh
+from cad_parts import RADIUS, SIZE, draw_plate, drawing
 from helpers import assert_same, box, evaluate, plane, taylor_rates
 from part_facts import HOLE, facts, problem
-from test_cad import RADIUS, SIZE, drawing
 
 from morpho.design.helmholtz import HelmholtzFilter
 from morpho.errors import InputError
@@ -23,18 +23,14 @@ from morpho.problem import spec
 from morpho.problem.load import parse_problem
 from morpho.problem.regions import Region
 
-SCRIPT = Path(__file__).parent / "part_facts.py"
+SCRIPT = Path(__file__).parent.parent / "part_facts.py"
 H = 1.25
 
 
 @pytest.fixture(scope="module")
 def plate(tmp_path_factory):
     """The plate with a hole of `test_cad`, as a STEP file."""
-    path = tmp_path_factory.mktemp("part") / "plate.step"
-    with drawing(path) as occ:
-        hole = occ.addCylinder(10, 10, -1, 0, 0, 7, RADIUS)
-        occ.cut([(3, occ.addBox(0, 0, 0, *SIZE))], [(3, hole)])
-    return path
+    return draw_plate(tmp_path_factory.mktemp("part") / "plate.step")
 
 
 @pytest.fixture
