@@ -161,4 +161,4 @@ def _doubts(part: Part, filled: list[int], h: float) -> list[str]:
 
 
 def _vector(v: Array) -> str:
-    return "(" + ", ".join(f"{c:.4g}" for c in v) + ")"
+    return "(" + ", ".join(f"{c:.4g}" for c in np.where(np.abs(v) < NEAR * np.abs(v).max(), 0.0, v)) + ")"
