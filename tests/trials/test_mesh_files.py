@@ -350,7 +350,7 @@ def test_abaqus_files_that_are_not_read(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("part.stl", "is a surface, and morpho needs a mesh of the volume inside"),
+        ("part.stl", "is a surface, without a mesh of the volume inside"),
         ("part.SLDPRT", "is a file of one CAD program; save the part as STEP"),
         ("part.geo", "is a geometry, not a mesh"),
     ],
