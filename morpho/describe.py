@@ -55,7 +55,7 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
         _filter(problem, mesh.cell_size),
         _projection(problem),
         f"state: {physics.n_dofs} unknowns, solver {physics.preset}",
-        *(f"note: {text}" for text in (*mesh.notes, *physics.notes)),
+        *(f"note: {text}" for text in physics.notes),
     ]
     for i, (support, count) in enumerate(zip(problem.supports, physics.held, strict=True)):
         lines.append(f"supports[{i}]: {count} nodes, {_held(support)}")

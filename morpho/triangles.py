@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -36,9 +37,20 @@ def read_triangles(path: str) -> Any:
     return mesh
 
 
-@lru_cache(maxsize=16)
 def corners_in(path: str) -> Array:
-    """(t, 3, 3) corners of the triangles of a file (local); raises as `read_triangles`."""
+    """(t, 3, 3) corners of the triangles of a file, read again when it has changed (local).
+
+    Raises as `read_triangles`.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    return _corners(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=16)
+def _corners(path: str, _changed: int, _size: int) -> Array:
     return np.asarray(read_triangles(path).triangles, dtype=np.float64)
 
 
@@ -53,11 +65,13 @@ def gaps(mesh: Any) -> list[tuple[Array, float]]:
         return []
     n = len(mesh.vertices)
     label = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)[1]
-    found = []
-    for loop in np.unique(label[a]):
-        x = mesh.vertices[np.concatenate([a[label[a] == loop], b[label[a] == loop]])]
-        found.append(((x.min(axis=0) + x.max(axis=0)) / 2, float(np.linalg.norm(x.max(axis=0) - x.min(axis=0)))))
-    return sorted(found, key=lambda gap: -gap[1])
+    ends = np.concatenate([a, b])
+    ends = ends[np.argsort(label[ends], kind="stable")]
+    first = np.flatnonzero(np.diff(label[ends], prepend=-1))
+    x = mesh.vertices[ends]
+    low, high = np.minimum.reduceat(x, first), np.maximum.reduceat(x, first)
+    size = np.linalg.norm(high - low, axis=1)
+    return [((low[i] + high[i]) / 2, float(size[i])) for i in np.argsort(-size)]
 
 
 def crossings(mesh: Any) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from morpho.mesh.near import corners_of, neighbourhood
 from morpho.mesh.voxels import VoxelMesh
 from morpho.parallel import any_rank
 from morpho.problem.regions import Region
+from morpho.triangles import corners_in
 
 
 def select(mesh: Mesh, region: Region, dim: int) -> Indices:
@@ -126,6 +127,10 @@ def advice(mesh: Mesh | VoxelMesh, region: Region, cells: bool = False) -> str:
         return f"the tag {tag!r} marks {' and '.join(mesh.entity_name(dim) for dim in sorted(mesh.tags[tag]))}"
     low, high = (_coordinates(corner, mesh.dim) for corner in mesh.corners)
     bounds = f"the mesh reaches from {low} to {high}"
+    if region.surfaces:
+        corners = corners_in(region.surfaces[0]).reshape(-1, 3)
+        ends = " to ".join(_coordinates(end, mesh.dim) for end in (corners.min(axis=0), corners.max(axis=0)))
+        return f"the surface reaches from {ends}, {bounds}; check its units and its place"
     best: tuple[float, ...] | None = None
     for x in mesh.places(cells):
         distance = region.distance(x)

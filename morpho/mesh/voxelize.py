@@ -152,7 +152,7 @@ def _doubts(part: Part, filled: list[int], h: float) -> list[str]:
     """What the voxels do not show of the part."""
     said = []
     for shell, count in zip(part.shells, filled, strict=True):
-        if abs(count * h**3 / shell.volume - 1) > OFF:
+        if abs(count * h**3 - shell.volume) > OFF * shell.volume:
             said.append(
                 f"the voxels hold {count * h**3:.6g} of the volume {shell.volume:.6g} of the part: some of it is "
                 "hardly thicker than a voxel; give a smaller spacing"

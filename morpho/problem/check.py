@@ -257,6 +257,8 @@ def check_consistency(problem: Problem) -> list[str]:
     said += _robust(problem)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
+    for place, region in regions(problem):
+        said += [f"{place}: surface: {file} needs a distance, within" for file in region.bare_surfaces]
     if problem.mesh.box is not None:
         said += _check_box(problem, problem.mesh.box)
     if problem.mesh.dim is not None:

@@ -187,6 +187,18 @@ class Region(OneOf):
         return own + [tag for part in self.parts for tag in part.tags]
 
     @property
+    def surfaces(self) -> list[str]:
+        """Every file of triangles that is named in this region."""
+        own = [self.surface] if self.surface is not None else self.near.region.surfaces if self.near is not None else []
+        return own + [file for part in self.parts for file in part.surfaces]
+
+    @property
+    def bare_surfaces(self) -> list[str]:
+        """Those of them without a distance, which no node lies on but by chance."""
+        own = [self.surface] if self.surface is not None else []
+        return own + [file for part in self.parts for file in part.bare_surfaces]
+
+    @property
     def is_surface(self) -> bool:
         """Whether it is thin in some direction, or a group: what lies in it inside a body is one surface."""
         if self.all_of:

@@ -70,7 +70,8 @@ class VoxelEquation:
         grounded = [assembled(case, "ground") for case in dummy.grounded(problem)]
         self.springs = [forces for forces, _ in grounded]  #: and convection
         anchors = joined(self.springs)[0] if self.components == 1 else NO_DOFS
-        self.supports, self.complaints, self.held, self.notes = hold(mesh, problem.supports, self.components, anchors)
+        self.supports, self.complaints, self.held, notes = hold(mesh, problem.supports, self.components, anchors)
+        self.notes = [*mesh.notes, *notes]
         self._anchors = anchors
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
         self.applied: list[AppliedForce] = []
