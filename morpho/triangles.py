@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -108,3 +109,20 @@ def poly_data(corners: Array) -> Any:
     surface.SetPoints(places)
     surface.SetPolys(rows)
     return surface
+
+
+def signed_distance(corners: Array) -> Callable[[Array], Array]:
+    """A function of points (n, 3): how far they are from triangles (t, 3, 3), negative where those look away (local)."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkDoubleArray
+    from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
+
+    function = vtkImplicitPolyDataDistance()
+    function.SetInput(poly_data(corners))
+
+    def distance(points: Array) -> Array:
+        found = vtkDoubleArray()
+        function.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), found)
+        return np.asarray(vtk_to_numpy(found))
+
+    return distance

@@ -62,10 +62,6 @@ class Mesh:
         """Coordinates (p, 3) of this rank's vertices, or centres of its cells, in portions (local)."""
         yield self.centers if cells else self.domain.geometry.x
 
-    def center_sets(self) -> Iterator[Array]:
-        """Centres (n, 3) of the owned cells, in portions (local)."""
-        yield self.centers
-
     @cached_property
     def n_global(self) -> int:
         return int(self.domain.topology.index_map(self.dim).size_global)

@@ -12,7 +12,7 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Mesh
 from morpho.problem.regions import Near, Region
-from morpho.triangles import corners_in
+from morpho.triangles import corners_in, signed_distance
 
 Distance = Callable[[Array], Array]
 Corners = Callable[[str], Array]  #: (e, vertices, 3) of the group of a name, on every rank
@@ -83,21 +83,8 @@ def corners_of(mesh: Mesh, tag: str) -> Array:
 
 
 def _to_triangles(corners: Array) -> Distance:
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-    from vtkmodules.vtkCommonCore import vtkDoubleArray
-    from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
-
-    from morpho.triangles import poly_data
-
-    function = vtkImplicitPolyDataDistance()
-    function.SetInput(poly_data(corners))
-
-    def distance(points: Array) -> Array:
-        found = vtkDoubleArray()
-        function.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), found)
-        return np.abs(vtk_to_numpy(found))
-
-    return distance
+    signed = signed_distance(corners)
+    return lambda points: np.abs(signed(points))
 
 
 def _to_segments(corners: Array) -> Distance:

@@ -222,10 +222,6 @@ class VoxelMesh:
         portions = self._layers(0.5, self.shape) if cells else self._layers(0.0, self.node_shape)
         return (x if there is None else x[there[k].ravel()] for k, x in enumerate(portions))
 
-    def center_sets(self) -> Iterator[Array]:
-        """Centres (cells, 3) of the owned cells, in portions; each is only good until the next (local)."""
-        return self.places(cells=True)
-
     def entity_name(self, dim: int) -> str:
         """What entities of a dimension are called, in the plural (local)."""
         return entity_name(dim, self.dim)

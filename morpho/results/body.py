@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from morpho.interfaces import Array
 from morpho.results.inside import INSIDE
+from morpho.triangles import signed_distance
 
 WALL = "wall"  #: point data: signed distance to the boundary in edges of a voxel, negative inside
 DENSITY = "density"  #: point data: mean density of the voxels in the part around, continued to the outside
@@ -27,12 +28,6 @@ def with_image(corners: Array, axis: int, at: float) -> Array:
 
 def add_walls(design: pyvista.ImageData, corners: Array) -> None:
     """Give the design of a voxelized part point data `wall` and `density`, from its outward triangles (local)."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-    from vtkmodules.vtkCommonCore import vtkDoubleArray
-    from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
-
-    from morpho.triangles import poly_data
-
     cells = tuple(max(n - 1, 1) for n in design.dimensions[::-1])
     inside = np.asarray(design.cell_data[INSIDE]).reshape(cells) > 0
     count, around = _at_nodes(inside.astype(np.float32)), np.ones((3, 3, 3))
@@ -40,10 +35,7 @@ def add_walls(design: pyvista.ImageData, corners: Array) -> None:
     wall = np.where(count == 8, -FAR, FAR)
     z, y, x = np.nonzero(near)
     points = np.asarray(design.origin) + np.column_stack([x, y, z]) * np.asarray(design.spacing)
-    function, found = vtkImplicitPolyDataDistance(), vtkDoubleArray()
-    function.SetInput(poly_data(corners))
-    function.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), found)
-    wall[near] = np.clip(vtk_to_numpy(found) / min(design.spacing), -FAR, FAR)
+    wall[near] = np.clip(signed_distance(corners)(points) / min(design.spacing), -FAR, FAR)
     density = np.asarray(design.cell_data["physical_density"], np.float32).reshape(cells)
     design.point_data[WALL] = wall.ravel()
     design.point_data[DENSITY] = _continued(_at_nodes(density * inside), count).ravel()

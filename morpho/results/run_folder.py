@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morpho.errors import InputError
+from morpho.results import inside
 
 LOCK = ".lock"
-WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*", "part.stl")
+WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*", inside.FILE)
 #: files that a run reads or goes on with
 CONTINUED = (LOCK, "problem.yaml", "result.json", "log.txt", "history.csv", "design.pvd")
 #: what `morpho export` and `morpho report` have made of the design of a moment

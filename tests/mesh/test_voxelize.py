@@ -48,7 +48,7 @@ def filled(path, spacing=H, comm=MPI.COMM_SELF, **parts):
 def test_cells_are_inside_when_their_centre_is(plate):
     mesh = filled(plate)
     assert mesh.cells == (32, 16, 4) and mesh.origin.tolist() == [0, 0, 0]
-    x = np.concatenate(list(mesh.center_sets()))
+    x = np.concatenate(list(mesh.places(cells=True)))
     away = np.hypot(*(np.stack(np.meshgrid(np.arange(32), np.arange(16))) + 0.5 - 8)) * H
     assert len(x) == mesh.n == mesh.n_global == 4 * np.count_nonzero(away > RADIUS)
     assert np.hypot(x[:, 0] - 10, x[:, 1] - 10).min() > RADIUS
@@ -98,7 +98,7 @@ def test_faces_regions_and_forces(plate):
     mesh = filled(plate)
     (hole,) = [name for name, x in mesh.surfaces.items() if np.ptp(x[:, :, 2]) == 5 and np.ptp(x[:, :, 0]) == 8]
     near = Region.model_validate({"near": {"region": hole, "distance": 2.5}})
-    x = np.concatenate(list(mesh.center_sets()))[mesh.cells_in(near)]
+    x = np.concatenate(list(mesh.places(cells=True)))[mesh.cells_in(near)]
     distance = np.hypot(x[:, 0] - 10, x[:, 1] - 10)
     assert distance.min() > RADIUS - 0.01 and distance.max() < RADIUS + 2.5 + 0.01 and len(x) > 100
     for region, force, total in (
@@ -117,7 +117,7 @@ def test_self_weight_is_that_of_the_part(plate):
     with Parts(given, MPI.COMM_SELF) as parts:
         (applied,) = parts.physics.applied
         assert applied.total[2] == pytest.approx(-2 * parts.mesh.total_volume)
-        x = np.concatenate(list(parts.mesh.center_sets()))
+        x = np.concatenate(list(parts.mesh.places(cells=True)))
         assert applied.moment == pytest.approx(np.cross(x.mean(axis=0), applied.total))
 
 
