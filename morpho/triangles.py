@@ -112,7 +112,7 @@ def poly_data(corners: Array) -> Any:
 
 
 def signed_distance(corners: Array) -> Callable[[Array], Array]:
-    """A function of points (n, 3): how far they are from triangles (t, 3, 3), negative where those look away (local)."""
+    """A function of points (n, 3): how far they are from triangles (t, 3, 3), negative behind these (local)."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonCore import vtkDoubleArray
     from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance

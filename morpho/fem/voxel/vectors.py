@@ -6,7 +6,7 @@ fills of its box.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,8 @@ from morpho.fem.voxel.kernels_3d import compiled
 GAP = 16  #: nodes that do not exist, from which on two runs are kept apart
 
 
-class Runs(NamedTuple):
-    """Numba takes it as it is."""
-
-    begin: NDArray[np.int64]  #: (rows + 1,) the first run of each row (z, y), y fastest
-    ends: NDArray[np.uint64]  #: (runs, 2) first node of each, and the one after its last; loops are faster unsigned
+#: (runs, 4) layer, row, first node, and the one after the last of each run; loops over nodes are faster unsigned
+Runs = NDArray[np.int64]
 
 
 @compiled
@@ -144,8 +141,9 @@ def add_differences_transposed(nodes, cells, c, axis, weight, layers):
 
 def whole_rows(nodes: NDArray[Any]) -> Runs:
     """Of a nodal array of which everything exists (local)."""
-    rows = nodes.shape[0] * nodes.shape[1]
-    return Runs(np.arange(rows + 1), np.tile(np.array([0, nodes.shape[3]], np.uint64), (rows, 1)))
+    nz, ny, _, nx = nodes.shape
+    rows = np.arange(nz * ny)
+    return np.column_stack([rows // ny, rows % ny, np.zeros_like(rows), np.full_like(rows, nx)])
 
 
 def runs_of(there: NDArray[np.bool_]) -> Runs:
@@ -153,100 +151,87 @@ def runs_of(there: NDArray[np.bool_]) -> Runs:
 
     Short gaps count as well, and a run begins and ends at an even node, as interpolation goes in pairs.
     """
-    rows = there.reshape(-1, there.shape[3])
-    change = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    _, ny, _, nx = there.shape
+    change = np.diff(np.pad(there.reshape(-1, nx), ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, first = np.nonzero(change > 0)
     after = np.nonzero(change < 0)[1]
-    first, after = first // 2 * 2, np.minimum((after + 1) // 2 * 2, rows.shape[1])
+    first, after = first // 2 * 2, np.minimum((after + 1) // 2 * 2, nx)
     apart = np.ones(len(row), dtype=bool)
     apart[1:] = (row[1:] != row[:-1]) | (first[1:] - after[:-1] >= GAP)
     last = np.append(np.flatnonzero(apart)[1:], len(row)) - 1
-    counts = np.bincount(row[apart], minlength=len(rows))
-    begin = np.concatenate([[0], np.cumsum(counts)])
-    return Runs(begin.astype(np.int64), np.column_stack([first[apart], after[last]]).astype(np.uint64))
+    row = row[apart]
+    return np.column_stack([row // ny, row % ny, first[apart], after[last]])
 
 
 @compiled
 def clear(v, runs):
     """v = 0."""
-    nz, ny, nc, _ = v.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    row = v[k, j, c]
-                    for i in range(a, b):
-                        row[i] = 0
+    nc = v.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            row = v[k, j, c]
+            for i in range(a, b):
+                row[i] = 0
 
 
 @compiled
 def copy(out, v, runs):
     """out = v."""
-    nz, ny, nc, _ = v.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    row, source = out[k, j, c], v[k, j, c]
-                    for i in range(a, b):
-                        row[i] = source[i]
+    nc = v.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            row, source = out[k, j, c], v[k, j, c]
+            for i in range(a, b):
+                row[i] = source[i]
 
 
 @compiled
 def copy_scaled(out, v, scale, runs):
     """out = scale v, in its own precision."""
-    nz, ny, nc, _ = v.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    row, source = out[k, j, c], v[k, j, c]
-                    for i in range(a, b):
-                        row[i] = scale * source[i]
+    nc = v.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            row, source = out[k, j, c], v[k, j, c]
+            for i in range(a, b):
+                row[i] = scale * source[i]
 
 
 @compiled
 def add_prolonged(fine, coarse, runs):
     """fine += P coarse: linear interpolation from every other node; runs of the fine rows."""
-    nz, ny, nc, _ = fine.shape
+    nc = fine.shape[2]
     quarter, half = fine.dtype.type(0.25), fine.dtype.type(0.5)
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                first, last = a // 2, b // 2 + 1
-                for c in range(nc):
-                    row = fine[k, j, c, a:b]
-                    p, q = coarse[k // 2, j // 2, c, first:last], coarse[k // 2, (j + 1) // 2, c, first:last]
-                    r = coarse[(k + 1) // 2, j // 2, c, first:last]
-                    s = coarse[(k + 1) // 2, (j + 1) // 2, c, first:last]
-                    for i in range(len(row) // 2):
-                        left = quarter * (p[i] + q[i] + r[i] + s[i])
-                        right = quarter * (p[i + 1] + q[i + 1] + r[i + 1] + s[i + 1])
-                        row[2 * i] += left
-                        row[2 * i + 1] += half * (left + right)
-                    if len(row) % 2:
-                        i = len(row) // 2
-                        row[2 * i] += quarter * (p[i] + q[i] + r[i] + s[i])
+    for k, j, a, b in runs:
+        first, last = a // 2, b // 2 + 1
+        for c in range(nc):
+            row = fine[k, j, c, a:b]
+            p, q = coarse[k // 2, j // 2, c, first:last], coarse[k // 2, (j + 1) // 2, c, first:last]
+            r = coarse[(k + 1) // 2, j // 2, c, first:last]
+            s = coarse[(k + 1) // 2, (j + 1) // 2, c, first:last]
+            for i in range(len(row) // 2):
+                left = quarter * (p[i] + q[i] + r[i] + s[i])
+                right = quarter * (p[i + 1] + q[i + 1] + r[i + 1] + s[i + 1])
+                row[2 * i] += left
+                row[2 * i + 1] += half * (left + right)
+            if len(row) % 2:
+                i = len(row) // 2
+                row[2 * i] += quarter * (p[i] + q[i] + r[i] + s[i])
 
 
 @compiled
 def restrict(coarse, fine, runs):
     """coarse += P^t fine, the transpose of the interpolation; runs of the fine rows."""
-    nz, ny, nc, _ = fine.shape
-    for k in range(nz):
-        for j in range(ny):
-            weight = fine.dtype.type(0.5 ** (k % 2 + j % 2))
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for dk in range(1 + k % 2):
-                    for dj in range(1 + j % 2):
-                        for c in range(nc):
-                            row = coarse[k // 2 + dk, j // 2 + dj, c, a // 2 :]
-                            _restrict_row(row, fine[k, j, c, a:b], weight)
+    nc = fine.shape[2]
+    for k, j, a, b in runs:
+        weight = fine.dtype.type(0.5 ** (k % 2 + j % 2))
+        for dk in range(1 + k % 2):
+            for dj in range(1 + j % 2):
+                for c in range(nc):
+                    row = coarse[k // 2 + dk, j // 2 + dj, c, a // 2 :]
+                    _restrict_row(row, fine[k, j, c, a:b], weight)
 
 
 @compiled
@@ -264,60 +249,51 @@ def _restrict_row(row, source, weight):
 @compiled
 def scale_by_nodes(x, r, s, d, runs):
     """x = d s r, with s (z, y, 1, x) at nodes and d (component,)."""
-    nz, ny, nc, _ = x.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
-                    for i in range(a, b):
-                        target[i] = factor * weight[i] * source[i]
+    nc = x.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
+            for i in range(a, b):
+                target[i] = factor * weight[i] * source[i]
 
 
 @compiled
 def add_scaled_by_nodes(x, r, s, d, runs):
     """x += d s r, with s (z, y, 1, x) at nodes and d (component,)."""
-    nz, ny, nc, _ = x.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
-                    for i in range(a, b):
-                        target[i] += factor * weight[i] * source[i]
+    nc = x.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            target, source, weight, factor = x[k, j, c], r[k, j, c], s[k, j, 0], d[c]
+            for i in range(a, b):
+                target[i] += factor * weight[i] * source[i]
 
 
 @compiled
 def chebyshev_step(x, z, r, s, d, momentum, beta, runs):
     """z = momentum z + d s r; x += beta z."""
-    nz, ny, nc, _ = x.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    target, step, source = x[k, j, c], z[k, j, c], r[k, j, c]
-                    weight, factor = s[k, j, 0], d[c]
-                    for i in range(a, b):
-                        step[i] = momentum * step[i] + factor * weight[i] * source[i]
-                        target[i] += beta * step[i]
+    nc = x.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            target, step, source = x[k, j, c], z[k, j, c], r[k, j, c]
+            weight, factor = s[k, j, 0], d[c]
+            for i in range(a, b):
+                step[i] = momentum * step[i] + factor * weight[i] * source[i]
+                target[i] += beta * step[i]
 
 
 @compiled
 def diffusion_step(before, p, source, flow, inverse, scale, gain, momentum, runs):
     """before = p + momentum (p - before) + gain (source - S p), where S p = p + scale inverse flow."""
-    nz, ny, _, _ = p.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                result, own, given = before[k, j, 0], p[k, j, 0], source[k, j, 0]
-                through, share = flow[k, j, 0], inverse[k, j, 0]
-                for i in range(a, b):
-                    here = own[i] + scale * share[i] * through[i]
-                    result[i] = own[i] + momentum * (own[i] - result[i]) + gain * (given[i] - here)
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        result, own, given = before[k, j, 0], p[k, j, 0], source[k, j, 0]
+        through, share = flow[k, j, 0], inverse[k, j, 0]
+        for i in range(a, b):
+            here = own[i] + scale * share[i] * through[i]
+            result[i] = own[i] + momentum * (own[i] - result[i]) + gain * (given[i] - here)
 
 
 @compiled
@@ -326,55 +302,51 @@ def advance(u, r, p, q, alpha, b, scale, start, runs):
 
     The sum of r r from the node `start` (z, y, x) on.
     """
-    nz, ny, nc, _ = u.shape
+    nc = u.shape[2]
     total = 0.0
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                first, after = runs.ends[run]
-                for c in range(nc):
-                    u_row, r_row = u[k, j, c], r[k, j, c]
-                    p_row, q_row, b_row = p[k, j, c], q[k, j, c], b[k, j, c]
-                    part = 0.0
-                    for i in range(first, after):
-                        u_row[i] += alpha * p_row[i]
-                        r_row[i] -= alpha * q_row[i]
-                        b_row[i] = scale * r_row[i]
-                        part += r_row[i] * r_row[i]
-                    for i in range(first, min(np.uint64(start[2]), after)):
-                        part -= r_row[i] * r_row[i]
-                    if k >= start[0] and j >= start[1]:
-                        total += part
+    for k, j, low, high in runs:
+        first, after = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            u_row, r_row = u[k, j, c], r[k, j, c]
+            p_row, q_row, b_row = p[k, j, c], q[k, j, c], b[k, j, c]
+            part = 0.0
+            for i in range(first, after):
+                u_row[i] += alpha * p_row[i]
+                r_row[i] -= alpha * q_row[i]
+                b_row[i] = scale * r_row[i]
+                part += r_row[i] * r_row[i]
+            for i in range(first, np.uint64(min(start[2], high))):
+                part -= r_row[i] * r_row[i]
+            if k >= start[0] and j >= start[1]:
+                total += part
     return total
 
 
 @compiled
 def turn(p, z, beta, runs):
     """p = z + beta p."""
-    nz, ny, nc, _ = p.shape
-    for k in range(nz):
-        for j in range(ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                a, b = runs.ends[run]
-                for c in range(nc):
-                    row, source = p[k, j, c], z[k, j, c]
-                    for i in range(a, b):
-                        row[i] = source[i] + beta * row[i]
+    nc = p.shape[2]
+    for k, j, low, high in runs:
+        a, b = np.uint64(low), np.uint64(high)
+        for c in range(nc):
+            row, source = p[k, j, c], z[k, j, c]
+            for i in range(a, b):
+                row[i] = source[i] + beta * row[i]
 
 
 @compiled
 def dot(a, b, start, runs):
     """Sum of the products of two arrays from the node `start` (z, y, x) on, in double precision."""
-    nz, ny, nc, _ = a.shape
+    nc = a.shape[2]
     total = 0.0
-    for k in range(start[0], nz):
-        for j in range(start[1], ny):
-            for run in range(runs.begin[k * ny + j], runs.begin[k * ny + j + 1]):
-                first, after = max(runs.ends[run, 0], np.uint64(start[2])), runs.ends[run, 1]
-                for c in range(nc):
-                    one, other = a[k, j, c], b[k, j, c]
-                    part = 0.0
-                    for i in range(first, after):
-                        part += one[i] * other[i]
-                    total += part
+    for k, j, low, high in runs:
+        if k < start[0] or j < start[1]:
+            continue
+        first, after = np.uint64(max(low, start[2])), np.uint64(high)
+        for c in range(nc):
+            one, other = a[k, j, c], b[k, j, c]
+            part = 0.0
+            for i in range(first, after):
+                part += one[i] * other[i]
+            total += part
     return total
