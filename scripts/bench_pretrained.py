@@ -47,6 +47,8 @@ def main() -> None:
     logging.getLogger("morpho").setLevel(logging.ERROR)
     text = "# Forms of onsg in the optimization\n\n"
     text += "Made by `scripts/env mpirun -n 2 python3 scripts/bench_pretrained.py`.\n"
+    text += "\nGrids are those of [sources.md](sources.md): a problem at 65k elements is another one than at "
+    text += "1.4 million.\n"
     for part in sys.argv[1:] or ("set", "bracket", "large"):
         text += f"\n## {part}\n\n| problem | design variables | source | exact objective | against exact 1e-1 "
         text += "| seconds | linear iterations |\n|---|---|---|---|---|---|---|\n"

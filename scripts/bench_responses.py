@@ -109,8 +109,8 @@ def tables(figures: dict[str, Any]) -> str:
     """All results as Markdown."""
     text = (
         "# Mechanisms and heat sinks, measured\n\nMade by `scripts/env python3 scripts/bench_responses.py` on two "
-        "ranks of a 2-core machine, single runs of 100 design iterations with everything included; columns as in "
-        "[sources.md](sources.md). Of a mechanism the objective is what it gives out: the further below zero, the "
+        "ranks of a 2-core machine. Single runs of 100 design iterations, everything included. The columns are those "
+        "of [sources.md](sources.md). Of a mechanism the objective is what it gives out: the further below zero, the "
         "better.\n"
     )
     for part in ("gripper", "heat"):
@@ -119,9 +119,9 @@ def tables(figures: dict[str, Any]) -> str:
     if "frequency" in figures:
         eigenpairs, elastic = figures["frequency"]
         text += (
-            "\n## Eigenpairs\n\nOf the same mast, on two ranks, residuals to 1e-5: seconds of the first design, from "
-            "nothing, and of later ones, from those of the design before.\n\n| | first design | later designs | memory "
-            "of all ranks |\n|---|---|---|---|\n"
+            "\n## Eigenpairs\n\nOf the same mast, on two ranks, residuals to 1e-5. The first design starts from "
+            "nothing, later ones from the eigenpairs of the design before. In seconds.\n\n| | first design "
+            "| later designs | memory of all ranks |\n|---|---|---|---|\n"
         )
         for r in (eigenpairs, elastic):
             text += f"| {r['title']} | {r['first']:.1f} | {r['seconds']:.1f} | {r['peak_rss_bytes'] / 1e9:.1f} GB |\n"
@@ -129,7 +129,7 @@ def tables(figures: dict[str, Any]) -> str:
         text += "| ratio | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " | |\n"
     if "size" in figures:
         text += (
-            "\n## A design iteration\n\nExact gradients to 1e-5; seconds and conjugate gradient iterations are means "
+            "\n## A design iteration\n\nExact gradients to 1e-5. Seconds and conjugate gradient iterations are means "
             "over the last half of the run.\n\n| run | voxels | seconds per iteration | linear iterations | objective "
             "| seconds in all | memory, all ranks |\n|---|---|---|---|---|---|---|\n"
         )

@@ -116,8 +116,9 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
 def table(figures: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Exported parts, measured\n",
-        "Made by `scripts/env python3 scripts/check_exports.py`: each problem is solved, exported with `--certify`",
-        "(halves and quarters with `--symmetric`) and measured with trimesh. Holes: the worst point of a wall.",
+        "Made by `scripts/env python3 scripts/check_exports.py`. Each problem is solved, exported with `--certify`",
+        "and measured with trimesh. Halves and quarters are completed with `--symmetric`. Holes: the worst point of a",
+        "wall.",
         "The reported compliance of a robust design is that of its eroded form, softer than the part as drawn.\n",
         "| part | cells | volume against the design's | closed volume | surfaces | holes | compliance as built |",
         "|---|---|---|---|---|---|---|",

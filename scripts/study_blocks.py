@@ -159,9 +159,9 @@ def main() -> None:
     names = sys.argv[1:] or list(PROBLEMS)
     rows = [row for name in names for row in study(name)]
     text = (
-        "# What better blocks would gain\n\nMade by `scripts/env python3 scripts/study_blocks.py`: median of the "
-        f"relative errors\nof the gradient at designs {', '.join(map(str, LOOK))} of the exact loop, penalty\n"
-        f"continued; the secant's anchor is {SINCE} designs old.\n\n"
+        "# What better blocks would gain\n\nMade by `scripts/env python3 scripts/study_blocks.py`.\nMedian of the "
+        f"relative errors of the gradient at designs {', '.join(map(str, LOOK))} of the exact loop.\nThe penalty is "
+        f"continued. The secant starts from an exact gradient {SINCE} designs before.\n\n"
         "| problem | block | kind | blocks alone | secant |\n|---|---|---|---|---|\n"
     )
     text += "".join(f"| {a} | {b} | {c} | {d:.3f} | {e:.3f} |\n" for a, b, c, d, e in rows)
