@@ -19,9 +19,9 @@ class Card:
     steps: tuple[str, ...]  #: what it does, one after the other
     learns: str  #: what an exact gradient is used for
     blocks: bool = False  #: whether it needs the solution on blocks
-    corrected: bool = True  #: whether the supervisor asks for corrections between the first and the last iterations
-    warm_up: int = 3  #: corrections at the start, if the problem does not say
-    loose: bool = True  #: whether corrections may be solved loosely
-    rival: bool = False  #: whether the secant stands in while the source loses to it
+    corrected: bool = True  #: whether the supervisor asks for exact updates between the first and the last iterations
+    warm_up: int = 3  #: exact updates at the start, if the problem does not say
+    loose: bool = True  #: whether updates may be solved loosely
+    rival: bool = False  #: whether the secant is the fallback while the source loses to it
     carries: Literal["compliance", "linear", "any"] = "linear"  #: responses: linear ones are displacements and the like
     networks: Mapping[str, Layers] = field(default_factory=dict)  #: by architecture, the default one first

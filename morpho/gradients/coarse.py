@@ -15,7 +15,7 @@ class Coarse(Secant):
     """The secant with one ratio per load case instead of one per cell: e_t = a eH_t."""
 
     card: ClassVar = Card(
-        summary="the solution on blocks, without any correction",
+        summary="the energies of the solution on blocks, scaled by one number",
         formula="e_t = a eH_t, with a number a from the last exact solve",
         inputs=("density",),
         steps=("solve on blocks", "strain energies of the cells in the blocks", "scale"),

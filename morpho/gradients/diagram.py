@@ -133,10 +133,10 @@ def supervision(name: str, card: Card, middle: int, gradient: Box) -> tuple[list
 
 def request(card: Card) -> str:
     """When the supervisor asks for an exact gradient."""
-    corrections = " and at corrections" if card.corrected else ""
+    updates = " and at updates in between" if card.corrected else ""
     tolerance = " (to a loose tolerance)" if card.loose else ""
-    rest = "; the secant stands in while it is better, or good enough" if card.rival else ""
-    when = f"in the first {card.warm_up} iterations{corrections}{tolerance}, and in the last{rest}"
+    rest = "; falls back to secant while that is better, or accurate by itself" if card.rival else ""
+    when = f"in the first {card.warm_up} iterations{updates}{tolerance}, and in the last{rest}"
     return f"supervisor: asks for an exact gradient {when}"
 
 

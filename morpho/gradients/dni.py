@@ -55,7 +55,7 @@ class Dni(Secant):
             "features: densities and energies at several radii",
             "synthesiser, one hidden layer, the same for all cells",
         ),
-        learns="the synthesiser; then the ratio of exact and coarse energies, which stands in while it is the better",
+        learns="the synthesiser; then the ratio of exact and coarse energies, the fallback while it is the better",
         blocks=True,
         corrected=False,
         networks={"mlp": layers("mlp", len(NAMES), DniSpec().hidden)},
@@ -167,7 +167,7 @@ class Dni(Secant):
         self.stands_in, self.lost = own > secant, min(own, secant) > 1
         log.info(
             f"exact gradient of step {at.iteration}{late}: error of the synthesiser {own:.3f}, of the secant "
-            f"{secant:.3f}{'; the secant stands in' if self.stands_in else ''}"
+            f"{secant:.3f}{'; falls back to secant' if self.stands_in else ''}"
         )
         ratio: Floats = (exact.energy / np.maximum(coarse.energy, TINY)).astype(np.float32)
         np.clip(ratio, 1 / CLIP, CLIP, out=ratio)

@@ -37,7 +37,7 @@ class GuidedEs:
         formula="g = beta / (2 sigma^2 P) sum_p [f(rho + eps_p) - f(rho - eps_p)] eps_p",
         inputs=("density", "surrogate gradients at the last designs"),
         steps=(
-            "solve on blocks, gradient of the compliance times the ratio at the anchor: the surrogate",
+            "solve on blocks, gradient of the compliance times the ratio at the last design: the surrogate",
             "orthonormal basis U of the last surrogates",
             "P directions eps from N(0, sigma^2 (alpha I / n + (1 - alpha) U U' / k))",
             "value at rho + eps and rho - eps: exact solves, or a black box",

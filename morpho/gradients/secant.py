@@ -20,10 +20,14 @@ class Secant:
     """e_t = eH_t (e_s / eH_s), with s the last exact design; the ratio is clipped."""
 
     card: ClassVar = Card(
-        summary="the energies of the last exact solve move as those on the blocks do",
+        summary="multiplicative correction of the coarse energies by those of the last exact design",
         formula="e_t = eH_t (e_s / eH_s)",
         inputs=("density", "energies at the last exact design"),
-        steps=("solve on blocks", "strain energies of the cells in the blocks", "multiply by the ratio at the anchor"),
+        steps=(
+            "solve on blocks",
+            "strain energies of the cells in the blocks",
+            "multiply by the ratio at the last exact design",
+        ),
         learns="the ratio of exact and coarse energies",
         blocks=True,
     )

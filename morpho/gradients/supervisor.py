@@ -189,7 +189,7 @@ class Supervisor:
                 if not self.card.corrected:
                     self._pace(iteration, estimate, stage_is_new)
                 return self._advice(estimate, stands_in or "estimate")
-            log.warning(f"it {iteration}: {reason}; a correction instead")
+            log.warning(f"it {iteration}: {reason}; an exact update instead")
         return self._correct(iteration, rho, may_go_back)
 
     def _pace(self, iteration: int, gradient: Gradient, stage_is_new: bool) -> None:
@@ -234,7 +234,7 @@ class Supervisor:
         if self.last and iteration == self.optimizer.max_iterations - AHEAD and plan.since > 1:
             return "the end is near"
         if plan.since >= self.gap:
-            return "the gap is over"
+            return "the interval is over"
         if spec.every is None:
             moved, volume = self.physics.comm.allreduce(np.array(distance(rho, self._anchor)))
             if moved > MOVED * volume:
@@ -348,8 +348,8 @@ class Supervisor:
             elif astray or not best < BAD:
                 plan.gap = max(1.0, SHRINK * min(plan.gap, plan.since))
         secant = "" if math.isnan(rival_error) else f", of the secant {rival_error:.3f}"
-        why = {"": "", "fallback": "; the secant stands in", "secant": "; the secant is good enough"}[plan.stands_in]
-        log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next correction in {self.gap}")
+        why = {"": "", "fallback": "; falls back to secant", "secant": "; secant is accurate by itself"}[plan.stands_in]
+        log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next exact update in {self.gap}")
 
     def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
         """Relative 2-norm of the difference of two gradients, of the load case or displacement that has the largest

@@ -125,7 +125,7 @@ class KoopmanSpec(Spec):
     """The jumps of `source: koopman`."""
 
     of: Literal["designs", "gradients"] = Field(
-        "designs", description="jump ahead in the design, or extrapolate the gradients between corrections"
+        "designs", description="jump ahead in the design, or extrapolate the gradients between exact updates"
     )
     window: Whole = Field(4, ge=3, le=100, description="successive designs or gradients that the operator is fitted to")
     jump: Whole = Field(4, ge=1, le=1000, description="steps ahead of a jump in the design")
@@ -150,14 +150,14 @@ class GradientSpec(Spec):
     """Where the gradient comes from, and when the exact one is asked for.
 
     Sources other than `exact` are supervised: they get exact gradients in the first `warm_up` and the `last`
-    iterations, and corrections in between.
+    iterations, and loose exact updates in between.
     """
 
     source: str = Field("exact", description="name of a registered gradient source")
     block: Literal[2, 4, 8] = Field(2, description="cells along the edge of a block of the two-scale sources")
     iterations: Count = Field(1, description="linear iterations per design of `source: inexact`")
     warm_up: Count | None = Field(
-        None, description="corrections at every one of the first iterations; default 3, inexact 10"
+        None, description="exact updates at every one of the first iterations; default 3, inexact 10"
     )
     last: Whole | None = Field(
         None,
@@ -165,20 +165,23 @@ class GradientSpec(Spec):
         description="exact gradients at every one of the last iterations; default 1, 10 with a limit on compliance",
     )
     every: Count | None = Field(
-        None, description="iterations between corrections at most, from the start; default: 1, growing up to max_gap"
+        None, description="iterations between exact updates at most, from the start; default: 1, growing up to max_gap"
     )
     enough: Number = Field(
-        0.2, ge=0, description="the secant stands in for a network while its own error is below this; 0: never"
+        0.2, ge=0, description="secant instead of a network while its own error is below this; 0: never"
     )
-    max_gap: Count = Field(10, description="largest number of iterations between corrections")
+    max_gap: Count = Field(10, description="largest number of iterations between exact updates")
     correction_rtol: Number | None = Field(
-        0.2, gt=0, lt=1, description="relative residual of corrections; null: solver.rtol, as always with inexact"
+        0.2,
+        gt=0,
+        lt=1,
+        description="relative residual of exact updates; null: solver.rtol, as always with inexact",
     )
     move_limit: Number | None = Field(None, gt=0, le=1, description="of estimated steps; default: the optimizer's")
     rollback: Number = Field(0.2, gt=0, description="relative rise of the exact objective that is taken back")
     acceptance: Literal["usual", "descent"] = Field(
         "usual",
-        description="descent: corrections are exact, and steps that do not lower the exact objective are taken back "
+        description="descent: updates are tight, and steps that do not lower the exact objective are taken back "
         "with half the move limit",
     )
     onsg: OnsgSpec = OnsgSpec()

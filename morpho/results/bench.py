@@ -81,7 +81,7 @@ def plot(record: Record, path: Path) -> None:
         if seen:
             right.loglog(*zip(*seen, strict=True), "o", alpha=0.6, label=entry["source"])
     left.set(xlabel="seconds", ylabel="exact objective", title=record["problem"])
-    right.set(xlabel="iterations since the last correction", ylabel="relative error of the gradient before learning")
+    right.set(xlabel="iterations since the last exact update", ylabel="relative error of the gradient before learning")
     for axes in (left, right):
         axes.grid(True, which="both", alpha=0.3)
         if axes.has_data():

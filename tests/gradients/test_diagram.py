@@ -75,7 +75,9 @@ def test_every_source_has_a_card(name):
 
 def test_what_the_supervisor_does():
     asks = "supervisor: asks for an exact gradient in the first"
-    assert f"{asks} 3 iterations and at corrections (to a loose tolerance), and in the last" in texts(drawn("secant"))
+    assert f"{asks} 3 iterations and at updates in between (to a loose tolerance), and in the last" in texts(
+        drawn("secant")
+    )
     assert f"{asks} 10 iterations, and in the last" in texts(drawn("inexact"))
     assert "no supervisor, every gradient is exact; learns: nothing" in texts(drawn("exact"))
     assert "exact solver" not in texts(drawn("exact"))
