@@ -45,7 +45,8 @@ def test_problem_file_of_the_reference_page(tmp_path):
 
 def test_faults_are_tried():
     """Every row of the table of faults names a test that there is."""
-    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if "::" in line]
+    assert len(rows) > 20
     for row in rows:
         place, name = re.fullmatch(r".*\| `(\S+)::(\w+)` \|", row).groups()
         assert f"def {name}(" in (ROOT / place).read_text(), row
