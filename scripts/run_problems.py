@@ -1,4 +1,4 @@
-"""Run the ready problems and print the table of the README: scripts/env python3 scripts/run_problems.py [NAME...]
+"""Run the ready problems, print the table of docs/benchmarks.md: scripts/env python3 scripts/run_problems.py [NAME...]
 
 Those called _large and _huge run only by name. Every run writes its folder below runs/; seconds are wall-clock for the
 whole run, set-up and output included.
