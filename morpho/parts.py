@@ -100,7 +100,7 @@ class Parts:
             rival,
             two_scale,
             measure=self.responses.measure,
-            paced=problem.design.projection is not None or problem.objective.kind == "volume",
+            paced=self.design.is_curved or problem.objective.kind == "volume",
             last=LIMITED_LAST if limited else 1,
         )
 
@@ -117,7 +117,7 @@ class Parts:
         return replica
 
     def start(self) -> Restart:
-        """Before the first iteration (local)."""
+        """Before the first iteration (collective)."""
         x = self.design.initial()
         return Restart(0, x, self.optimizer.init(x, 0.0, 1.0))
 
