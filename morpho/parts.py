@@ -56,7 +56,7 @@ class Parts:
             self.mesh, self.physics = _state_equation(problem, comm)
             opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
-            self.responses = Responses(self.mesh, problem)
+            self.responses = Responses(self.mesh, problem, self.design.local_mean)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
             raise_together(comm, self.physics.cut_off(self.design.passive.void))

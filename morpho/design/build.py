@@ -9,8 +9,9 @@ from scipy.optimize import brentq
 
 from morpho import noise
 from morpho.design.chain import Chain
-from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
+from morpho.design.cone import Averages, ConeFilter, Neighbourhood, SensitivityFilter
 from morpho.design.helmholtz import HelmholtzFilter, length_parameter
+from morpho.design.local_mean import LocalMean
 from morpho.design.making import Making
 from morpho.design.passive import PassiveCells
 from morpho.design.projection import HeavisideProjection
@@ -26,7 +27,7 @@ from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, cells_in
 from morpho.parallel import global_dot, global_sum
 from morpho.problem.base import is_settled, value_at
-from morpho.problem.spec import Problem, VolumeConstraint
+from morpho.problem.spec import LocalVolumeConstraint, Problem, VolumeConstraint
 
 WIDEST = 1e7  #: filter radius over the size of the mesh, and the other way round, beyond which it is a slip
 PAIR = 40  #: bytes that a pair of neighbours takes while the weights are made
@@ -89,11 +90,7 @@ class Design:
             self._filter, self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
             self._close.append(pde.close)
         else:
-            neighbourhood = (
-                VoxelNeighbourhood(mesh, spec.radius)
-                if isinstance(mesh, VoxelMesh)
-                else Neighbourhood(mesh.comm, mesh.centers, mesh.volumes, spec.radius)
-            )
+            neighbourhood = self._neighbourhood(spec.radius)
             if spec.kind == "cone":
                 self._filter = [ConeFilter(neighbourhood)]
             else:
@@ -161,6 +158,9 @@ class Design:
             value = projection.inverse(value) if projection else value
             if self._shape:
                 value = self._with_volume(min(fractions), value)
+        if self.problem.design.initial is None:
+            local = [c.max for c in self.problem.constraints if isinstance(c, LocalVolumeConstraint)]
+            value = min([value or 0.5, *local])
         x = np.full(self.mesh.n, value or 0.5)
         if amplitude := self.problem.design.perturbation:
             x *= 1 + amplitude * (2 * noise.uniform(self.mesh.key, self.problem.design.seed) - 1)
@@ -178,6 +178,17 @@ class Design:
         if miss(low) >= 0 or miss(high) <= 0:
             return start
         return float(brentq(miss, low, high, xtol=1e-5))
+
+    def local_mean(self, radius: float) -> LocalMean:
+        """The mean of the density of designed cells in the ball around each of them (collective)."""
+        counted = np.ones(self.mesh.n)
+        counted[self.passive.solid] = counted[self.passive.void] = 0.0
+        return LocalMean(self._neighbourhood(radius, flat=True), counted)
+
+    def _neighbourhood(self, radius: float, flat: bool = False) -> Averages:
+        if isinstance(self.mesh, VoxelMesh):
+            return VoxelNeighbourhood(self.mesh, radius, flat)
+        return Neighbourhood(self.mesh.comm, self.mesh.centers, self.mesh.volumes, radius, flat)
 
     def smooth(self, x: Array, d: Array) -> Array:
         """The sensitivity filter on a compliance derivative, if there is one, equal in equal cells (collective)."""

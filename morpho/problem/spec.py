@@ -168,6 +168,18 @@ class VolumeConstraint(Spec):
     region: Region | None = None
 
 
+class LocalVolumeConstraint(Spec):
+    """The share of material around every designed cell at most `max`: porous, like infill (Wu et al. 2018).
+
+    Passive cells count neither as material nor as room.
+    """
+
+    kind: Literal["local_volume"]
+    radius: Positive = Field(description="of the ball around a cell, a length")
+    max: Number = Field(gt=0, lt=1, description="mean density in the ball")
+    region: Region | None = Field(None, description="cells around which it holds; default: all")
+
+
 class ComplianceConstraint(Spec):
     """Compliance at most `max`: of one load case, or the weighted sum of all."""
 
@@ -219,11 +231,22 @@ _FUNCTIONALS = (*(module.SPEC for module in KINDS.values()), OwnSpec)
 if TYPE_CHECKING:
     AnyObjective = Objective | FunctionalSpec
     Constraint = (
-        VolumeConstraint | ComplianceConstraint | DisplacementConstraint | TemperatureConstraint | FunctionalSpec
+        VolumeConstraint
+        | LocalVolumeConstraint
+        | ComplianceConstraint
+        | DisplacementConstraint
+        | TemperatureConstraint
+        | FunctionalSpec
     )
 else:
     AnyObjective = Annotated[Union[(Objective, *_FUNCTIONALS)], Field(discriminator="kind")]
-    _LIMITED = (VolumeConstraint, ComplianceConstraint, DisplacementConstraint, TemperatureConstraint)
+    _LIMITED = (
+        VolumeConstraint,
+        LocalVolumeConstraint,
+        ComplianceConstraint,
+        DisplacementConstraint,
+        TemperatureConstraint,
+    )
     Constraint = Annotated[Union[(*_LIMITED, *_FUNCTIONALS)], Field(discriminator="kind")]
 
 
