@@ -106,29 +106,33 @@ def _print(
     slow, fast = x.shape
     many, wide = around.shape
     inverse, back = numbers
-    nothing = _power(SHIFT)[0]
-    powers = np.empty(around.shape)
+    powers = np.full((many + 2, wide + 2), _power(SHIFT)[0])
     for s in range(many):
         for f in range(wide):
-            powers[s, f] = _power(around[s, f] + SHIFT)[0]
+            powers[s + 1, f + 1] = _power(around[s, f] + SHIFT)[0]
     root = math.sqrt(EPS)
+    total, largest = np.empty(fast), np.empty(fast)
     for s in range(slow):
-        at = s + start[0]
+        here = powers[s + start[0] + 1]
+        before, after = powers[s + start[0]], powers[s + start[0] + 2]
+        first = start[1] + 1
         for f in range(fast):
-            to = f + start[1]
-            total = powers[at, to]
-            if beside[0]:
-                total += powers[at - 1, to] if at > 0 else nothing
-                total += powers[at + 1, to] if at < many - 1 else nothing
-            if beside[1]:
-                total += powers[at, to - 1] if to > 0 else nothing
-                total += powers[at, to + 1] if to < wide - 1 else nothing
-            largest = total**inverse
-            gap = x[s, f] - (largest - back)
+            total[f] = here[first + f]
+        if beside[0]:
+            for f in range(fast):
+                total[f] += before[first + f] + after[first + f]
+        if beside[1]:
+            for f in range(fast):
+                total[f] += here[first + f - 1] + here[first + f + 1]
+        for f in range(fast):
+            largest[f] = math.exp(math.log(total[f]) * inverse)
+        for f in range(fast):
+            gap = x[s, f] - (largest[f] - back)
             size = math.sqrt(gap * gap + EPS)
-            printed[s, f] = max(0.0, 0.5 * (x[s, f] + (largest - back) - size + root))
-            own[s, f] = 0.5 * (1 - gap / size)
-            below[s, f] = 0.5 * (1 + gap / size) * inverse * largest / total
+            printed[s, f] = max(0.0, 0.5 * (x[s, f] + (largest[f] - back) - size + root))
+            ratio = gap / size
+            own[s, f] = 0.5 - 0.5 * ratio
+            below[s, f] = (0.5 + 0.5 * ratio) * inverse * largest[f] / total[f]
 
 
 @compiled

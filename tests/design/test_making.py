@@ -134,6 +134,27 @@ def test_runs(name):
         assert undercuts(problem.design.casting, picture > 0.5) == 0
 
 
+@pytest.mark.parametrize("direction", ["z", "-z"])
+def test_a_printed_design_hangs_nowhere(direction):
+    """Every cell stands on one of those below and beside, at any level; without the rule some do not."""
+    design = {
+        "filter": {"kind": "cone", "radius": 1.5},
+        "projection": {"beta": {"start": 1, "max": 16, "every": 10, "factor": 2}},
+    }
+    rule = {"overhang": {"direction": direction}}
+    free, printed = (
+        list(morpho.iterate(beam("printed", design=rules, optimizer={"max_iterations": 50}), comm=MPI.COMM_SELF))[-1]
+        for rules in (design, design | rule)
+    )
+    overhang = beam("printed", design=design | rule).design.overhang
+    found = [
+        [hanging(overhang, run.rho.reshape(4, 6, 12) > level) for level in (0.3, 0.5, 0.7)] for run in (free, printed)
+    ]
+    assert found[1] == [0, 0, 0] and found[0][1] > 0
+    assert printed.volume == pytest.approx(0.4, rel=1e-4)
+    assert printed.objective < 1.5 * free.objective
+
+
 def test_synthetic_sources_see_densities_only():
     for name in ("symmetric", "printed and symmetric"):
         exact, secant = (
