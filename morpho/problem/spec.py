@@ -232,20 +232,20 @@ if TYPE_CHECKING:
     AnyObjective = Objective | FunctionalSpec
     Constraint = (
         VolumeConstraint
-        | LocalVolumeConstraint
         | ComplianceConstraint
         | DisplacementConstraint
         | TemperatureConstraint
+        | LocalVolumeConstraint
         | FunctionalSpec
     )
 else:
     AnyObjective = Annotated[Union[(Objective, *_FUNCTIONALS)], Field(discriminator="kind")]
     _LIMITED = (
         VolumeConstraint,
-        LocalVolumeConstraint,
         ComplianceConstraint,
         DisplacementConstraint,
         TemperatureConstraint,
+        LocalVolumeConstraint,
     )
     Constraint = Annotated[Union[(*_LIMITED, *_FUNCTIONALS)], Field(discriminator="kind")]
 
