@@ -20,6 +20,7 @@ from morpho.problem.spec import (
     ComplianceConstraint,
     Constraint,
     DisplacementConstraint,
+    LocalVolumeConstraint,
     Probe,
     Support,
     TemperatureConstraint,
@@ -54,6 +55,8 @@ def describe(parts: Parts, stated: Problem | None = None) -> list[str]:
         f"design: {parts.design.n_design} variables, {solid} solid and {void} void cells",
         _filter(problem, mesh.cell_size),
         _projection(problem),
+        *(f"rule: {text}" for text in parts.design.making.words),
+        *(f"note: {text}" for text in parts.design.making.notes),
         f"state: {physics.n_dofs} unknowns, solver {physics.preset}",
         *(f"note: {text}" for text in physics.notes),
     ]
@@ -166,6 +169,9 @@ def _objective(problem: Problem) -> str:
 def _constraint(constraint: Constraint) -> str:
     if isinstance(constraint, ComplianceConstraint):
         return f"compliance {f'of case {constraint.case} ' if constraint.case else ''}at most {constraint.max:g}"
+    if isinstance(constraint, LocalVolumeConstraint):
+        where = f" in {constraint.region}" if constraint.region is not None else ""
+        return f"volume fraction within {constraint.radius:g} of every cell{where} at most {constraint.max:g}"
     if isinstance(constraint, DisplacementConstraint | TemperatureConstraint | FunctionalSpec):
         limits = {"at most": constraint.max, "at least": constraint.min}
         said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)

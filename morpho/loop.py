@@ -51,7 +51,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             restart = replace(restart, anchor=(x, state))
         gradient = advice.gradient
         smooth = partial(parts.design.smooth, x)
-        image = None if parts.problem.design.projection is None else partial(_image, design)
+        image = partial(_image, design) if parts.design.is_curved else None
         evaluation = parts.responses.evaluate(
             drawn.rho,
             gradient,

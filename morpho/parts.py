@@ -56,7 +56,7 @@ class Parts:
             self.mesh, self.physics = _state_equation(problem, comm)
             opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
-            self.responses = Responses(self.mesh, problem)
+            self.responses = Responses(self.mesh, problem, self.design.local_mean)
             said = self.physics.complaints + self.design.complaints + self.responses.complaints
             raise_together(comm, said)
             raise_together(comm, self.physics.cut_off(self.design.passive.void))
@@ -100,7 +100,7 @@ class Parts:
             rival,
             two_scale,
             measure=self.responses.measure,
-            paced=problem.design.projection is not None or problem.objective.kind == "volume",
+            paced=self.design.is_curved or problem.objective.kind == "volume",
             last=LIMITED_LAST if limited else 1,
         )
 
@@ -117,7 +117,7 @@ class Parts:
         return replica
 
     def start(self) -> Restart:
-        """Before the first iteration (local)."""
+        """Before the first iteration (collective)."""
         x = self.design.initial()
         return Restart(0, x, self.optimizer.init(x, 0.0, 1.0))
 

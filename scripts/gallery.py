@@ -32,7 +32,15 @@ SHOWN = [
     "robust_3d",
     "beam_frequency",
     "frequency_3d",
+    "symmetric_bracket_3d",
+    "extruded_profile_3d",
+    "cast_part_3d",
+    "overhang_cantilever_3d",
+    "overhang_cantilever_3d downwards",
+    "porous_infill_3d",
 ]
+#: other designs of a ready problem, by what is set
+VARIANTS = {"overhang_cantilever_3d downwards": ["design.overhang.direction=-z"]}
 FIGURES = PAGE / "figures.json"
 
 
@@ -43,17 +51,23 @@ def main() -> None:
     PAGE.mkdir(parents=True, exist_ok=True)
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for name in names:
-        folder = Path("runs") / name
+        folder, problem = Path("runs") / picture(name), name.split()[0]
         morpho = [sys.executable, "-m", "morpho"]
-        command = [*morpho, "solve", str(ROOT / "problems" / f"{name}.yaml"), "--output", str(folder), "--overwrite"]
+        command = [*morpho, "solve", str(ROOT / "problems" / f"{problem}.yaml"), "--output", str(folder), "--overwrite"]
+        command += [part for override in VARIANTS.get(name, []) for part in ("--set", override)]
         subprocess.run(["mpirun", "-n", "2", *command], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([*morpho, "report", str(folder)], check=True)
-        shutil.copy(folder / "design.png", PAGE / f"{name}.png")
+        shutil.copy(folder / "design.png", PAGE / f"{picture(name)}.png")
         figures[name] = json.loads((folder / "result.json").read_text())
         print(text(name, figures[name]), flush=True)
         FIGURES.write_text(json.dumps({key: kept(value) for key, value in figures.items()}, indent=1) + "\n")
     head = "# Gallery\n\nReady problems as they stand, made by `scripts/env python3 scripts/gallery.py` on two ranks.\n"
     (PAGE / "README.md").write_text(head + "".join(text(name, figures[name]) for name in SHOWN if name in figures))
+
+
+def picture(name: str) -> str:
+    """Name of the files of a problem or a variant."""
+    return name.replace(" ", "_")
 
 
 def kept(result: dict) -> dict:
@@ -64,12 +78,14 @@ def kept(result: dict) -> dict:
 
 def text(name: str, result: dict) -> str:
     """A section of the page."""
-    lines = (ROOT / "problems" / f"{name}.yaml").read_text().splitlines()
+    lines = (ROOT / "problems" / f"{name.split()[0]}.yaml").read_text().splitlines()
     story = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    if name in VARIANTS:
+        story = f"The same with `{' '.join(f'--set {override}' for override in VARIANTS[name])}`."
     limits = "; ".join(f"{key} {r['value']:.5g} of {r['limit']:g}" for key, r in result["responses"].items())
     return (
         f"\n## {name}\n\n{story}\n\n{result['n_cells']:,} cells, {result['iterations']} iterations. "
-        f"Objective {result['objective']:.5g}; {limits}.\n\n![{name}]({name}.png)\n"
+        f"Objective {result['objective']:.5g}; {limits}.\n\n![{name}]({picture(name)}.png)\n"
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.optimize import brentq
 
 from morpho import noise
 from morpho.design.chain import Chain
-from morpho.design.cone import ConeFilter, Neighbourhood, SensitivityFilter
+from morpho.design.cone import Averages, ConeFilter, Neighbourhood, SensitivityFilter
 from morpho.design.helmholtz import HelmholtzFilter, length_parameter
+from morpho.design.local_mean import LocalMean
+from morpho.design.making import Making
 from morpho.design.passive import PassiveCells
 from morpho.design.projection import HeavisideProjection
 from morpho.design.realisations import Realised
@@ -22,9 +25,9 @@ from morpho.machine import physical_memory
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, cells_in
-from morpho.parallel import global_sum
+from morpho.parallel import global_dot, global_sum
 from morpho.problem.base import is_settled, value_at
-from morpho.problem.spec import Problem, VolumeConstraint
+from morpho.problem.spec import LocalVolumeConstraint, Problem, VolumeConstraint
 
 WIDEST = 1e7  #: filter radius over the size of the mesh, and the other way round, beyond which it is a slip
 PAIR = 40  #: bytes that a pair of neighbours takes while the weights are made
@@ -40,10 +43,19 @@ def _pde(mesh: Mesh | VoxelMesh, length: float) -> VoxelHelmholtz | PartHelmholt
 
 
 class Design:
-    """Passive cells, then the filter, then the projection, then passive cells again (so that they are exact).
+    """The chain from x to rho.
 
-    `complaints` says what is wrong with the regions; do not use the design if there are any. Holds PETSc objects
-    with a Helmholtz filter: use `close` (collective).
+    1. Passive cells, so that the filter blends them in.
+    2. Equal cells: symmetry, repetition, extrusion. They are linear and act on the design variable, which stays equal.
+    3. The filter, and equal cells again: at the border of the mesh a filter sees less than inside of it.
+    4. The projection. It acts cell by cell, so equal cells stay equal.
+    5. Passive cells, then casting or overhang, which act on what will be made: sharp edges, no grey that the filter
+       would bring back (Langelaar 2017; Gersborg & Andreasen 2011). Solid passive cells support, and are filled behind.
+    6. Passive cells last, so that they are exact.
+
+    Each step is monotone: the realisations of a robust design, which differ in step 4, stay in their order, and each
+    can be made. `complaints` says what is wrong with regions and rules; do not use the design if there are any. Holds
+    PETSc objects and communicators: use `close` (collective).
     """
 
     def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
@@ -55,12 +67,18 @@ class Design:
         self.passive = PassiveCells(solid, void)
         self.passive_volume = tuple(global_sum(mesh.comm, mesh.volumes[cells]) for cells in (solid, void))
         self.n_design = int(mesh.comm.allreduce(mesh.n - len(solid) - len(void)))
+        designed, empty = np.ones(mesh.n, dtype=bool), np.zeros(mesh.n, dtype=bool)
+        designed[solid], designed[void], empty[void] = False, False, True
+        self.making = Making(mesh, problem.design, designed, empty)
+        self._close: list[Callable[[], None]] = [self.making.close]
+        self.complaints += self.making.complaints
+        self._before: list[DesignMap] = [self.passive, *([self.making.equal] if self.making.equal else [])]
+        self._shape: list[DesignMap] = [self.passive, self.making.shape] if self.making.shape else []
         self._check(solid, void)
 
         spec = problem.design.filter
         self._filter: list[DesignMap] = []
         self.sensitivity_filter: SensitivityFilter | None = None
-        self._close: list[Callable[[], None]] = []
         self.too_coarse = 0.0  #: share of the volume where the cells smooth more than the filter should
         if spec.radius is not None:
             self._check_radius(spec.radius)
@@ -72,20 +90,19 @@ class Design:
             self._filter, self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
             self._close.append(pde.close)
         else:
-            neighbourhood = (
-                VoxelNeighbourhood(mesh, spec.radius)
-                if isinstance(mesh, VoxelMesh)
-                else Neighbourhood(mesh.comm, mesh.centers, mesh.volumes, spec.radius)
-            )
+            neighbourhood = self._neighbourhood(spec.radius)
             if spec.kind == "cone":
                 self._filter = [ConeFilter(neighbourhood)]
             else:
                 self.sensitivity_filter = SensitivityFilter(neighbourhood, mesh.volumes)
+        if self._filter and self.making.again:
+            self._filter.append(self.making.again)
 
     def at(self, iteration: int) -> Chain:
         """The map in force at a design iteration (local)."""
         projection = self._projection(iteration)
-        return Chain([self.passive, *self._filter, *([projection] if projection else []), self.passive])
+        projected = [projection] if projection else []
+        return Chain([*self._before, *self._filter, *projected, *self._shape, self.passive])
 
     def realise(self, iteration: int, x: Array) -> Realised:
         """The physical densities of a design variable (n,) at a design iteration (collective)."""
@@ -95,10 +112,10 @@ class Design:
             return Realised(rho, pullback, rho, pullback)
         assert self.problem.design.projection is not None
         beta = value_at(self.problem.design.projection.beta, iteration)
-        filtered, unfilter = Chain([self.passive, *self._filter]).apply(x)
+        filtered, unfilter = Chain([*self._before, *self._filter]).apply(x)
 
         def at(eta: float) -> tuple[Array, Pullback]:
-            rho, pullback = Chain([HeavisideProjection(beta, eta), self.passive]).apply(filtered)
+            rho, pullback = Chain([HeavisideProjection(beta, eta), *self._shape, self.passive]).apply(filtered)
             return rho, lambda d: unfilter(pullback(d))
 
         return Realised(*at(0.5), *at(1 - robust.eta), at(robust.eta))
@@ -110,7 +127,12 @@ class Design:
     @property
     def is_linear(self) -> bool:
         """Whether the pullback is the same at every design (local)."""
-        return self.problem.design.projection is None and self.problem.design.filter.kind != "helmholtz"
+        return not self.is_curved and self.problem.design.filter.kind != "helmholtz"
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether the volume is far from linear in x (local)."""
+        return self.problem.design.projection is not None or self.problem.design.is_shaped
 
     def settled(self, iteration: int) -> bool:
         """Whether no continuation of the map is under way (local)."""
@@ -118,9 +140,9 @@ class Design:
         return projection is None or is_settled(projection.beta, iteration)
 
     def initial(self) -> Array:
-        """(n,) start in the cells that are designed, such that the whole has the volume asked for (local).
+        """(n,) start in the cells that are designed, such that the whole has the volume asked for (collective).
 
-        Uniform up to `design.perturbation`, which leaves the volume as it is on average.
+        Uniform up to `design.perturbation`, which leaves the volume as it is on average; equal in equal cells.
 
         `design.initial` says the density itself; without it and without a volume constraint the start is 0.5.
         """
@@ -134,14 +156,46 @@ class Design:
             value = min(1.0, max(0.01, (min(fractions) * self.mesh.total_volume - solid) / left))
             projection = self._projection(1)
             value = projection.inverse(value) if projection else value
+            if self._shape:
+                value = self._with_volume(min(fractions), value)
+        if self.problem.design.initial is None:
+            local = [c.max for c in self.problem.constraints if isinstance(c, LocalVolumeConstraint)]
+            value = min([value or 0.5, *local])
         x = np.full(self.mesh.n, value or 0.5)
         if amplitude := self.problem.design.perturbation:
             x *= 1 + amplitude * (2 * noise.uniform(self.mesh.key, self.problem.design.seed) - 1)
-        return self.passive.apply(np.minimum(x, 1.0))[0]
+        return Chain([*self._before, self.passive]).apply(np.minimum(x, 1.0))[0]
+
+    def _with_volume(self, fraction: float, start: float) -> float:
+        """The uniform x whose rho has a volume, near which a start is (collective)."""
+        chain, comm, volumes = self.at(1), self.mesh.comm, self.mesh.volumes
+
+        def miss(value: float) -> float:
+            rho = chain.apply(np.full(self.mesh.n, value))[0]
+            return global_dot(comm, volumes, rho) / self.mesh.total_volume - fraction
+
+        low, high = 1e-6, 1.0
+        if miss(low) >= 0 or miss(high) <= 0:
+            return start
+        return float(brentq(miss, low, high, xtol=1e-5))
+
+    def local_mean(self, radius: float) -> LocalMean:
+        """The mean of the density of designed cells in the ball around each of them (collective)."""
+        counted = np.ones(self.mesh.n)
+        counted[self.passive.solid] = counted[self.passive.void] = 0.0
+        return LocalMean(self._neighbourhood(radius, flat=True), counted)
+
+    def _neighbourhood(self, radius: float, flat: bool = False) -> Averages:
+        if isinstance(self.mesh, VoxelMesh):
+            return VoxelNeighbourhood(self.mesh, radius, flat)
+        return Neighbourhood(self.mesh.comm, self.mesh.centers, self.mesh.volumes, radius, flat)
 
     def smooth(self, x: Array, d: Array) -> Array:
-        """The sensitivity filter on a compliance derivative, if there is one (collective)."""
-        return self.sensitivity_filter.smooth(x, d) if self.sensitivity_filter else d
+        """The sensitivity filter on a compliance derivative, if there is one, equal in equal cells (collective)."""
+        if self.sensitivity_filter is None:
+            return d
+        smooth, equal = self.sensitivity_filter.smooth(x, d), self.making.equal
+        return smooth if equal is None else equal.apply(x)[1](smooth)
 
     def close(self) -> None:
         """Free the PETSc objects (collective)."""
@@ -202,9 +256,11 @@ class Design:
         if constraint.region is not None:
             inside[:] = False
             inside[cells_in(self.mesh, constraint.region)] = True
-        fixed = np.zeros(self.mesh.n, dtype=bool)
-        fixed[solid] = True
-        whole, taken = (global_sum(self.mesh.comm, self.mesh.volumes[mask]) for mask in (inside, inside & fixed))
+        fixed = np.zeros(self.mesh.n)
+        fixed[solid] = 1.0
+        filled = Chain([*self._shape, self.passive]).apply(fixed)[0]
+        volumes = self.mesh.volumes * inside
+        whole, taken = (global_sum(self.mesh.comm, part) for part in (volumes, volumes * filled))
         if taken > (1 - 1e-6) * constraint.volume_fraction * whole > 0:
             where = "" if constraint.region is None else " of its region"
             self.complaints.append(

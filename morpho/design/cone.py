@@ -26,12 +26,13 @@ class Neighbourhood:
     """Weights w_ij = max(0, R - |c_i - c_j|) v_j between cells closer than R, and the exchange they need.
 
     Args:
+        flat: whether they are v_j instead, the same in the whole ball.
         centers: (n, 3) cell centres of the owned cells.
         volumes: (n,) their volumes.
         radius: physical length R.
     """
 
-    def __init__(self, comm: MPI.Comm, centers: Array, volumes: Array, radius: float) -> None:
+    def __init__(self, comm: MPI.Comm, centers: Array, volumes: Array, radius: float, flat: bool = False) -> None:
         self.comm, self.n = comm, len(centers)
         near, owner, index = _halo_candidates(comm, centers, radius)
         points = np.concatenate([centers, near])
@@ -41,7 +42,7 @@ class Neighbourhood:
         column[: self.n], column[used] = np.arange(self.n), self.n + np.arange(len(used))
         self.halo = _Halo(comm, owner[used - self.n], index[used - self.n])
         size = self.halo.extend(volumes)
-        cone = (radius - pairs.data) * size[column[pairs.col]]
+        cone = (np.ones_like(pairs.data) if flat else radius - pairs.data) * size[column[pairs.col]]
         shape = (self.n, self.n + len(used))
         self.weights = sp.csr_matrix((cone, (pairs.row, column[pairs.col])), shape=shape)
         self.row_sum = np.asarray(self.weights.sum(axis=1)).ravel()

@@ -24,15 +24,16 @@ class VoxelNeighbourhood:
 
     Args:
         radius: physical length R.
+        flat: whether they are the same in the whole ball instead.
     """
 
-    def __init__(self, mesh: VoxelMesh, radius: float) -> None:
+    def __init__(self, mesh: VoxelMesh, radius: float, flat: bool = False) -> None:
         self.mesh = mesh
         cells, low = ((*part, fill)[:3] for part, fill in ((mesh.cells, 1), (mesh.low, 0)))
         reach = tuple(
             min(n, math.ceil(radius / h * (1 - ROUNDING))) - 1 for n, h in zip(cells, mesh.spacing, strict=True)
         )
-        self._stencil = _stencil(radius, mesh.spacing, reach)
+        self._stencil = _stencil(radius, mesh.spacing, reach, flat)
         self._window = Window(mesh.comm, mesh.partition, reach[: mesh.dim])
         # The sum of a cell's weights depends on how far it is from the ends, up to the reach: a small box has them all.
         self._at = [
@@ -92,7 +93,7 @@ class _Stencil(NamedTuple):
     lengths: Indices  #: (k,) how many of them are not zero
 
 
-def _stencil(radius: float, spacing: Array, reach: tuple[int, ...]) -> _Stencil:
+def _stencil(radius: float, spacing: Array, reach: tuple[int, ...], flat: bool) -> _Stencil:
     steps_x, steps_y, steps_z = (np.arange(-r, r + 1) for r in reach)
     rows = np.stack(np.meshgrid(steps_z, steps_y, indexing="ij"), axis=-1).reshape(-1, 2)
     distance = np.hypot(*(rows * spacing[:0:-1]).T)
@@ -101,6 +102,10 @@ def _stencil(radius: float, spacing: Array, reach: tuple[int, ...]) -> _Stencil:
     _, member, kind = np.unique(np.round(distance / radius, 13), return_index=True, return_inverse=True)
     weights = radius - np.hypot(distance[member, None], steps_x[reach[0] :] * spacing[0])
     weights[weights <= ROUNDING * radius] = 0.0
+    if flat:  # rows of equal length are one class
+        lengths = np.count_nonzero(weights, axis=1)[kind]
+        _, member, kind = np.unique(lengths, return_index=True, return_inverse=True)
+        weights = np.where(np.arange(weights.shape[1]) < lengths[member, None], 1.0, 0.0)
     return _Stencil(
         rows=rows[np.argsort(kind, kind="stable")],
         first=np.concatenate([[0], np.cumsum(np.bincount(kind))]),

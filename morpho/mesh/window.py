@@ -1,18 +1,69 @@
-"""A cell field on a rank's box and on what lies around it, on boxes of equal cells."""
+"""A cell field on a rank's box and on what lies around it or elsewhere, on boxes of equal cells."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from mpi4py import MPI
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho.mesh.partition import Partition
-
 Box = tuple[tuple[int, ...], tuple[int, ...]]  #: first cell and last cell plus one, along x, y(, z)
 Slices = tuple[slice, ...]  #: along z, y, x
+
+
+class Boxes(Protocol):
+    """A box of cells of which each rank has a box; a `Partition` is one."""
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Of the whole box, along x, y(, z)."""
+
+    def box(self, rank: int) -> Box:
+        """That of a rank."""
+
+
+class Piece:
+    """A box of cells that this rank wants of a field, whichever ranks own its parts.
+
+    Args:
+        wanted: the box that a rank wants, from the one that it owns; the same function on all ranks.
+    """
+
+    def __init__(self, comm: MPI.Comm, partition: Boxes, wanted: Callable[[Box], Box]) -> None:
+        self.comm = comm
+        boxes = [partition.box(rank) for rank in range(comm.size)]
+        own, piece = boxes[comm.rank], wanted(boxes[comm.rank])
+        self.shape = _shape(piece)  #: of what is wanted along z, y, x
+        self._own_shape = _shape(own)
+        others = [(rank, box) for rank, box in enumerate(boxes) if rank != comm.rank]
+        receive = [(rank, _common(piece, box)) for rank, box in others]
+        send = [(rank, _common(own, wanted(box))) for rank, box in others]
+        self._receive = [(rank, _slices(part, piece)) for rank, part in receive if part]
+        self._send = [(rank, _slices(part, own)) for rank, part in send if part]
+        kept = _common(own, piece)
+        self._kept = (_slices(kept, piece), _slices(kept, own)) if kept else None
+        self._is_own = own == piece
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The piece of the field that has the values (n,), of any type, axes z, y, x; a view of them where it is just
+        what this rank has (collective)."""
+        own = values.reshape(self._own_shape)
+        requests = [self.comm.Isend(_bytes(np.ascontiguousarray(own[part])), rank) for rank, part in self._send]
+        piece = own if self._is_own else np.empty(self.shape, values.dtype)
+        if self._kept and not self._is_own:
+            to, at = self._kept
+            piece[to] = own[at]
+        received = [np.empty(piece[part].shape, piece.dtype) for _, part in self._receive]
+        requests += [
+            self.comm.Irecv(_bytes(block), rank) for (rank, _), block in zip(self._receive, received, strict=True)
+        ]
+        MPI.Request.Waitall(requests)
+        for (_, part), block in zip(self._receive, received, strict=True):
+            piece[part] = block
+        return piece
 
 
 class Window:
@@ -22,35 +73,15 @@ class Window:
         width: layers on each side along x, y(, z); fewer where the whole box ends.
     """
 
-    def __init__(self, comm: MPI.Comm, partition: Partition, width: tuple[int, ...]) -> None:
-        self.comm = comm
-        boxes = [partition.box(rank) for rank in range(comm.size)]
-        own, wide = boxes[comm.rank], _widened(boxes[comm.rank], width, partition.cells)
-        self.shape = _shape(wide)  #: of the window along z, y, x
-        self.inner = _slices(own, wide)  #: this rank's box in its window
-        self._own_shape = _shape(own)
-        others = [(rank, box) for rank, box in enumerate(boxes) if rank != comm.rank]
-        receive = [(rank, _common(wide, box)) for rank, box in others]
-        send = [(rank, _common(own, _widened(box, width, partition.cells))) for rank, box in others]
-        self._receive = [(rank, _slices(part, wide)) for rank, part in receive if part]
-        self._send = [(rank, _slices(part, own)) for rank, part in send if part]
+    def __init__(self, comm: MPI.Comm, partition: Boxes, width: tuple[int, ...]) -> None:
+        own = partition.box(comm.rank)
+        self._piece = Piece(comm, partition, lambda box: _widened(box, width, partition.cells))
+        self.shape = self._piece.shape  #: of the window along z, y, x
+        self.inner = _slices(own, _widened(own, width, partition.cells))  #: this rank's box in its window
 
     def extend(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values (n,) of any type with those around them, axes z, y, x; a view if there are none (collective)."""
-        own = values.reshape(self._own_shape)
-        if not self._receive:
-            return own
-        wide = np.empty(self.shape, values.dtype)
-        wide[self.inner] = own
-        received = [np.empty(wide[part].shape, wide.dtype) for _, part in self._receive]
-        requests = [
-            self.comm.Irecv(_bytes(block), rank) for (rank, _), block in zip(self._receive, received, strict=True)
-        ]
-        requests += [self.comm.Isend(_bytes(np.ascontiguousarray(own[part])), rank) for rank, part in self._send]
-        MPI.Request.Waitall(requests)
-        for (_, part), block in zip(self._receive, received, strict=True):
-            wide[part] = block
-        return wide
+        return self._piece.of(values)
 
 
 def _bytes(block: NDArray[Any]) -> NDArray[np.uint8]:

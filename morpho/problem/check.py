@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from morpho.functionals import registry
+from morpho.problem import check_making
 from morpho.problem.acting import Seen
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
@@ -82,6 +83,10 @@ def check_dimension(problem: Problem, dim: int) -> list[str]:
             )
     for i, spring in enumerate(problem.springs):
         vector(f"springs[{i}].stiffness", spring.stiffness)
+    for place, name in check_making.axes(problem.design):
+        axis(place, name)
+    if dim == 2 and problem.design.repeat is not None and problem.design.repeat.about in ("x", "y"):
+        said.append(f"design.repeat.about: got {problem.design.repeat.about}; a 2-D design turns about z; give that")
     for place, given in probed(problem):
         if isinstance(given, Probe) and isinstance(given.direction, tuple):
             vector(f"{place}.direction", given.direction)
@@ -254,7 +259,7 @@ def check_consistency(problem: Problem) -> list[str]:
         )
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
-    said += _robust(problem)
+    said += _robust(problem) + check_making.complaints(problem.design)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
     for place, region in regions(problem):

@@ -27,7 +27,8 @@ from morpho.problem.acting import (
 from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
 from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
 from morpho.problem.gradient_spec import GradientSpec
-from morpho.problem.regions import Region
+from morpho.problem.making import Casting, Overhang, Repeat, Symmetry
+from morpho.problem.regions import Axis, Region
 
 NAME_BYTES = 200  #: of a name, which is also that of a folder
 MOVE_LIMIT = 0.2
@@ -167,6 +168,18 @@ class VolumeConstraint(Spec):
     region: Region | None = None
 
 
+class LocalVolumeConstraint(Spec):
+    """The share of material around every designed cell at most `max`: porous, like infill (Wu et al. 2018).
+
+    Passive cells count neither as material nor as room.
+    """
+
+    kind: Literal["local_volume"]
+    radius: Positive = Field(description="of the ball around a cell, a length")
+    max: Number = Field(gt=0, lt=1, description="mean density in the ball")
+    region: Region | None = Field(None, description="cells around which it holds; default: all")
+
+
 class ComplianceConstraint(Spec):
     """Compliance at most `max`: of one load case, or the weighted sum of all."""
 
@@ -218,11 +231,22 @@ _FUNCTIONALS = (*(module.SPEC for module in KINDS.values()), OwnSpec)
 if TYPE_CHECKING:
     AnyObjective = Objective | FunctionalSpec
     Constraint = (
-        VolumeConstraint | ComplianceConstraint | DisplacementConstraint | TemperatureConstraint | FunctionalSpec
+        VolumeConstraint
+        | ComplianceConstraint
+        | DisplacementConstraint
+        | TemperatureConstraint
+        | LocalVolumeConstraint
+        | FunctionalSpec
     )
 else:
     AnyObjective = Annotated[Union[(Objective, *_FUNCTIONALS)], Field(discriminator="kind")]
-    _LIMITED = (VolumeConstraint, ComplianceConstraint, DisplacementConstraint, TemperatureConstraint)
+    _LIMITED = (
+        VolumeConstraint,
+        ComplianceConstraint,
+        DisplacementConstraint,
+        TemperatureConstraint,
+        LocalVolumeConstraint,
+    )
     Constraint = Annotated[Union[(*_LIMITED, *_FUNCTIONALS)], Field(discriminator="kind")]
 
 
@@ -271,11 +295,21 @@ class Design(Spec):
     projection: Projection | None = None
     robust: Robust | None = Field(None, description="needs a projection with eta 0.5; sets a least length")
     passive: Passive = Passive()
+    symmetry: tuple[Symmetry, ...] = Field((), description="planes that the design is symmetric about")
+    repeat: Repeat | None = Field(None, description="the design is made of equal pieces")
+    extrude: Axis | None = Field(None, description="the design is the same in every section across this axis")
+    casting: Casting | None = Field(None, description="the design can be drawn out of its mould")
+    overhang: Overhang | None = Field(None, description="the design can be printed without supports")
     initial: Number | None = Field(
         None, gt=0, le=1, description="initial density of the designed cells; default: meets the volume"
     )
     perturbation: Number = Field(0.0, ge=0, le=1, description="relative random change of the initial density, per cell")
     seed: Whole = Field(0, ge=0, description="of the perturbation")
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether a rule follows the projection, so that rho is no pointwise function of the filtered density."""
+        return self.casting is not None or self.overhang is not None
 
 
 class OptimizerSpec(Spec):

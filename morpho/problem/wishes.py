@@ -16,13 +16,18 @@ _WISHES = {
     ),
     r"max(imum)?_?(member_?)?(size|thickness|width)": "morpho has no largest member size",
     r"symmetr|mirror": (
-        "morpho has no symmetry condition; model the half, hold what moves through the plane of symmetry "
-        "(fix: x on that plane), and draw the whole with `morpho report --symmetric`"
+        "a symmetric design is `design.symmetry: [{plane: {axis: x, at: 30}}]`; where the loads are symmetric, too, "
+        "model the half, hold what moves through the plane (fix: x on it), and draw the whole with `morpho report "
+        "--symmetric`"
     ),
-    r"overhang|print|additive|self_?support|build_?direction|am_": "morpho has no overhang or printing constraint",
-    r"extru|cast|draft|mold|mould|draw_?direction|milling|pattern|periodic|cyclic": (
-        "morpho has no manufacturing constraint of this kind"
+    r"overhang|print|additive|self_?support|build_?direction|am_": (
+        "what can be printed without supports is `design.overhang: {direction: z}`"
     ),
+    r"extru": "what is the same in every section is `design.extrude: z`",
+    r"cast|draft|mold|mould|draw_?direction": "what can be drawn out of a mould is `design.casting: {direction: z}`",
+    r"pattern|periodic|cyclic": "equal pieces are `design.repeat: {axis: x, times: 4}`, or {about: z, times: 4}",
+    r"poro|infill|local_?vol": "a design that is porous everywhere takes `{kind: local_volume, radius: 4, max: 0.6}`",
+    r"milling": "morpho has no constraint of milling",
     r"stress|von_?mises|yield|strength": (
         "the von Mises stress is limited or minimised by `kind: stress`, and is in the fields of a run"
     ),

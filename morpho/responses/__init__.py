@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from morpho.functionals.registry import register
-from morpho.interfaces import Array, Evaluation, Gradient, Pullback
+from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Pullback
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_dot
 from morpho.problem.acting import Seen
@@ -17,10 +17,12 @@ from morpho.problem.spec import (
     ComplianceConstraint,
     Constraint,
     LoadCase,
+    LocalVolumeConstraint,
     Problem,
     VolumeConstraint,
 )
 from morpho.responses.compliance import Compliance
+from morpho.responses.local_volume import LocalVolume
 from morpho.responses.measure import NO_DENSITY, Measure
 from morpho.responses.probed import Probed
 from morpho.responses.response import Bound, Response
@@ -34,9 +36,16 @@ __all__ = ["Responses", "register"]
 class Responses:
     """Values and derivatives with respect to x; constraints are normalised by their limits."""
 
-    def __init__(self, mesh: Mesh | VoxelMesh, problem: Problem) -> None:
+    def __init__(
+        self, mesh: Mesh | VoxelMesh, problem: Problem, local_mean: Callable[[float], DesignMap] | None = None
+    ) -> None:
+        """Those of a problem on its mesh (collective).
+
+        Args:
+            local_mean: the map from densities to their means in balls of a radius, where a constraint needs it.
+        """
         self.mesh = mesh
-        self._problem, self._probes = problem, problem.probes
+        self._problem, self._probes, self._local_mean = problem, problem.probes, local_mean
         self.objective = self._objective(problem.objective)
         self.bounds = [b for i, constraint in enumerate(problem.constraints) for b in self._bounds(i, constraint)]
         self.measure = Measure.of(self.objective, self.bounds) if problem.objective.kind != "black_box" else None
@@ -58,6 +67,9 @@ class Responses:
         place = f"constraints[{i}]"
         if isinstance(given, VolumeConstraint):
             return [Bound(Volume(self.mesh, given.region, place), given.volume_fraction, place)]
+        if isinstance(given, LocalVolumeConstraint):
+            assert self._local_mean is not None
+            return [Bound(LocalVolume(self.mesh, given, self._local_mean, place), given.max, place)]
         if isinstance(given, ComplianceConstraint):
             return [Bound(self._compliance(given.case), given.max, place)]
         response = self._sensed(given) if isinstance(given, FunctionalSpec) else self._probed(given.probe)
@@ -131,7 +143,8 @@ class Responses:
         for i, bound in enumerate(self.bounds):
             constraint = bound.response.at(rho, gradient)
             values.append(bound.value(constraint.value))
-            pulled = self._pulled.get(i) if linear else None
+            steady = linear and isinstance(bound.response, Volume)
+            pulled = self._pulled.get(i) if steady else None
             if pulled is None:
                 slope = bound.derivative(constraint.d_rho)
                 if bound.response.of_state:
@@ -143,7 +156,7 @@ class Responses:
                     pulled = grown[1](slope) * (constraint.value / larger)
             if bound.response.of_state:
                 pulled = smooth(pulled)
-            elif linear:
+            elif steady:
                 self._pulled[i] = pulled
             derivatives.append(pulled)
         stacked = derivatives[0][None] if len(derivatives) == 1 else np.array(derivatives)
