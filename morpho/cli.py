@@ -71,11 +71,16 @@ def solve(
     share_network: Annotated[
         bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
     ] = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--start-from", help="folder of a run to start from, on any mesh; same as start.run")
+    ] = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Optimize a problem and write its run folder; of several, the exit status is the worst."""
     comm = _start(context)
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
+    if start_from is not None:
+        overrides = [*(overrides or ()), f"start.run={json.dumps(str(start_from.absolute()))}"]
     problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
         results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm, overwrite=overwrite)]
@@ -114,9 +119,12 @@ def check(
     problem = _load(comm, file, overrides, allow_code=True)
     from morpho.describe import describe, without_code
     from morpho.parts import Parts
+    from morpho.start import begin
+    from morpho.start import check as check_start
 
+    check_start(problem, comm)
     with Parts(without_code(problem), comm) as parts:
-        for line in describe(parts, problem):
+        for line in [*describe(parts, problem), *begin(parts).notes]:
             logging.getLogger("morpho").info(line)
 
 

@@ -33,7 +33,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         design = parts.design.at(iteration)
         x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
         drawn = parts.design.realise(iteration, x)
-        is_last = iteration == rule.max_iterations
+        is_last = iteration >= rule.max_iterations
         advice = parts.supervisor.advise(
             iteration,
             drawn.solved,

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -152,13 +152,15 @@ class Recorder:
         start: float,
         overwrite: bool = False,
         shown: str | Path | None = None,
+        notes: Sequence[str] = (),
     ) -> Recorder:
-        """A new run folder, or one whose results are replaced; the log calls it as shown.
+        """A new run folder, or one whose results are replaced; the log calls it as shown, and says the notes.
 
         Raises:
             InputError: the folder is not to be written to.
         """
         recorder = cls(parts, folder, start, shown)
+        recorder._notes += notes
         if recorder.folder is not None:
             with recorder._leaving_nothing("--output: "):
                 recorder._on_root(lambda target: recorder._claim(target, overwrite))
