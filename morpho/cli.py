@@ -45,6 +45,11 @@ AllowCode = Annotated[
     typer.Option("--allow-code", help="run the code that a problem file names (objective.value: file.py:function)"),
 ]
 
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="TIME", help="end with a checkpoint before so long: 3h, 90m, 1h30m, 5400s"),
+]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -74,32 +79,40 @@ def solve(
     start_from: Annotated[
         Path | None, typer.Option("--start-from", help="folder of a run to start from, on any mesh; same as start.run")
     ] = None,
+    time_limit: TimeLimit = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Optimize a problem and write its run folder; of several, the exit status is the worst."""
+    seconds = _seconds(time_limit)
     comm = _start(context)
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
     if start_from is not None:
         overrides = [*(overrides or ()), f"start.run={json.dumps(str(start_from.absolute()))}"]
     problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
-        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm, overwrite=overwrite)]
+        folder = output or Path("runs") / problems[0].name
+        results = [morpho.solve(problems[0], folder, comm, overwrite=overwrite, time_limit=seconds)]
     else:
         from morpho.series import solve_in_turn
 
-        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite)
+        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite, seconds)
     raise typer.Exit(max(result.status.exit_code for result in results))
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
 def resume(
-    context: typer.Context, folder: RunFolder, overrides: Overrides = None, allow_code: AllowCode = False
+    context: typer.Context,
+    folder: RunFolder,
+    overrides: Overrides = None,
+    time_limit: TimeLimit = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Go on from the newest checkpoint of a run folder, on any number of ranks."""
+    seconds = _seconds(time_limit)
     comm = _start(context)
     _check_run_folder(comm, folder)
     problem = _load(comm, folder / "problem.yaml", overrides, allow_code)
-    result = morpho.resume(folder, problem, comm)
+    result = morpho.resume(folder, problem, comm, seconds)
     raise typer.Exit(result.status.exit_code)
 
 
@@ -339,6 +352,19 @@ def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None, allow_code: b
     from morpho.parallel import on_root
 
     return on_root(comm, lambda: morpho.load_problem(file, overrides or (), allow_code=allow_code))
+
+
+def _seconds(text: str | None) -> float | None:
+    """Of a time such as 3h, 90m, 1h30m or 5400s."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    seconds = (
+        sum(unit * int(part or 0) for unit, part in zip((3600, 60, 1), found.groups(), strict=True)) if found else 0
+    )
+    if not seconds:
+        raise InputError(f"--time-limit: got {text!r}; give a time such as 3h, 90m, 1h30m or 5400s")
+    return float(seconds)
 
 
 def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:

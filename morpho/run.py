@@ -14,7 +14,7 @@ from morpho.errors import NotFiniteError, OwnCodeError, SolverError, StorageErro
 from morpho.gradients import registry
 from morpho.gradients.sharing import give_network
 from morpho.interfaces import Array, Status
-from morpho.interrupt import Interrupt
+from morpho.interrupt import Clock, Interrupt
 from morpho.loop import certify, design_loop
 from morpho.outcome import make_result
 from morpho.own_code import described, is_own
@@ -49,13 +49,15 @@ def solve(
     network: dict[str, Any] | None = None,
     overwrite: bool = False,
     x0: Array | None = None,
+    time_limit: float | None = None,
 ) -> Result:
     """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
 
     A folder that holds the results of a run is refused, or they are removed with `overwrite`. With `network` the source
     goes on with that of another problem, its `Result.network`. `x0` (n,) is the design variable to start with, in the
-    order of `Result.x` on as many ranks, and is taken as it is but for passive cells. Solver ranks (`gradient.dni`)
-    take no steps and own no cells of the result.
+    order of `Result.x` on as many ranks, and is taken as it is but for passive cells. After `time_limit` seconds the
+    run ends with a checkpoint, an iteration too early rather than too late. Solver ranks (`gradient.dni`) take no
+    steps and own no cells of the result.
 
     Raises:
         InputError: before any solve. Numerical failures do not raise: see `Result.status`.
@@ -73,11 +75,13 @@ def solve(
         with Recorder.create(parts, folder, start, overwrite, shown=output, notes=first.notes) as recorder:
             return _run(parts, first.restart, recorder, interrupt, on_step)
 
-    return _on_designers(problem, comm, work)
+    return _on_designers(problem, comm, work, time_limit)
 
 
-def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
-    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective).
+def resume(
+    folder: str | Path, problem: Problem, comm: MPI.Comm | None = None, time_limit: float | None = None
+) -> Result:
+    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective); see `solve`.
 
     Raises:
         InputError: there is no usable checkpoint, or it does not fit the problem; the folder is as it was.
@@ -91,15 +95,18 @@ def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -
         with recorder:
             return _run(parts, restart, recorder, interrupt)
 
-    return _on_designers(problem, comm, work)
+    return _on_designers(problem, comm, work, time_limit)
 
 
-def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result]) -> Result:
+def _on_designers(
+    problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result], time_limit: float | None
+) -> Result:
     """What work gives on the ranks that design; the others solve meanwhile, their result has no cells (collective)."""
     result: Result | None = None
+    clock = Clock(time_limit)
     with opened(problem, comm) as parts:
         if parts is not None:
-            with Interrupt(parts.comm) as interrupt:
+            with Interrupt(parts.comm, clock.left()) as interrupt:
                 result = work(parts, interrupt)
     return shared(result, comm)
 
