@@ -79,6 +79,13 @@ def solve(
     start_from: Annotated[
         Path | None, typer.Option("--start-from", help="folder of a run to start from, on any mesh; same as start.run")
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="path.to.key=v1,v2: a run for each value, of several keys for each combination"),
+    ] = None,
+    from_previous: Annotated[
+        bool, typer.Option("--from-previous", help="start each run of a sweep from the design of the one before")
+    ] = False,
     time_limit: TimeLimit = None,
     allow_code: AllowCode = False,
 ) -> None:
@@ -88,6 +95,12 @@ def solve(
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
     if start_from is not None:
         overrides = [*(overrides or ()), f"start.run={json.dumps(str(start_from.absolute()))}"]
+    if sweep or from_previous:
+        if len(files) > 1 or share_network or not sweep:
+            raise InputError(
+                "--sweep takes one problem file, and no --share-network; --from-previous goes with --sweep"
+            )
+        raise typer.Exit(_sweep(comm, file, sweep, overrides, allow_code, output, overwrite, from_previous, seconds))
     problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
         folder = output or Path("runs") / problems[0].name
@@ -97,6 +110,30 @@ def solve(
 
         results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite, seconds)
     raise typer.Exit(max(result.status.exit_code for result in results))
+
+
+def _sweep(
+    comm: MPI.Comm,
+    file: Path,
+    sweeps: list[str],
+    overrides: list[str] | None,
+    allow_code: bool,
+    output: Path | None,
+    overwrite: bool,
+    from_previous: bool,
+    seconds: float | None,
+) -> int:
+    """Run a sweep, print its table, and give the exit status (collective)."""
+    from morpho.parallel import on_root
+    from morpho.results.compare import runs_in, table
+    from morpho.sweep import sweep, variants
+
+    runs = on_root(comm, lambda: variants(file, sweeps, overrides or (), allow_code))
+    folder = output or Path("runs") / f"{runs[0].problem.name}_sweep"
+    results = sweep(runs, folder, comm, overwrite, from_previous, seconds)
+    for line in on_root(comm, lambda: table(runs_in([folder]))):
+        logging.getLogger("morpho").info(line)
+    return max(result.status.exit_code for result in results)
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
@@ -271,6 +308,25 @@ def report(
     from morpho.results import render
 
     typer.echo(", ".join(map(str, render.report(folder, symmetric))))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="run folders, or that of a sweep")],
+    sort: Annotated[
+        str | None, typer.Option(help="figure to sort by: objective, seconds, a constraint, a key that was varied, ...")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="page with the pictures; default compare.html")] = None,
+) -> None:
+    """Compare runs: a table here, and a page with their pictures side by side (serial)."""
+    if _rank() != 0:
+        return
+    from morpho.results import compare as side_by_side
+
+    runs = side_by_side.ordered(side_by_side.runs_in(folders), sort)
+    page = output or (folders[0] if (folders[0] / side_by_side.INDEX).is_file() else Path()) / "compare.html"
+    lines = [*side_by_side.table(runs), *side_by_side.compare_page(runs, page), str(page)]
+    typer.echo("\n".join(lines))
 
 
 @app.command()
