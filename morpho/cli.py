@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 import morpho
+from morpho import exits
 from morpho.errors import InputError, MorphoError
 from morpho.terminal import Ended, Lines, end_by_signals, flush, mend_streams
 from morpho.version import VERSION
@@ -262,7 +260,7 @@ def export(
 
         for line in solve_again(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm):
             logging.getLogger("morpho").info(line)
-    if _rank() != 0:
+    if exits.rank() != 0:
         return
     from morpho.results import surface
 
@@ -299,15 +297,38 @@ def analyse(
 
 @app.command()
 def report(
+    context: typer.Context,
     folder: RunFolder,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="draw the mirror image of a half model too")] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify/--no-certify", help="solve the part in 0 and 1, if that has not been done yet")
+    ] = True,
 ) -> None:
-    """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
-    if _rank() != 0:
+    """Draw a run and write a page about it: FOLDER/design.png, history.png, report.html."""
+    notes = _certified(context, folder) if certify else ()
+    if exits.rank() != 0:
         return
     from morpho.results import render
+    from morpho.results.report import report_page
 
-    typer.echo(", ".join(map(str, render.report(folder, symmetric))))
+    written = [*render.pictures(folder, symmetric), report_page(folder, symmetric, notes)]
+    typer.echo(", ".join(map(str, written)))
+
+
+def _certified(context: typer.Context, folder: Path) -> tuple[str, ...]:
+    """Solve the part of a run as built where that has not been done, and say why where it cannot be (collective)."""
+    result = folder / "result.json"
+    if not result.is_file() or '"as_built"' in result.read_text(errors="replace"):
+        return ()
+    comm = _start(context)
+    try:
+        _check_run_folder(comm, folder)
+        from morpho.certify import certify
+
+        lines = certify(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm)
+    except MorphoError as error:
+        return (f"warning: the part as built could not be solved: {error}",)
+    return tuple(line for line in lines if line.startswith("warning"))
 
 
 @app.command()
@@ -319,7 +340,7 @@ def compare(
     output: Annotated[Path | None, typer.Option(help="page with the pictures; default compare.html")] = None,
 ) -> None:
     """Compare runs: a table here, and a page with their pictures side by side (serial)."""
-    if _rank() != 0:
+    if exits.rank() != 0:
         return
     from morpho.results import compare as side_by_side
 
@@ -343,7 +364,7 @@ def sources(
 
     if output and not diagram:
         raise InputError("--output goes with --diagram NAME")
-    if _rank() != 0:
+    if exits.rank() != 0:
         return
     if diagram:
         lines = [str(path) for path in write(diagram, output)]
@@ -359,15 +380,15 @@ def main() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except InputError as error:
-        code = _complain(error)
+        code = exits.complain(error)
     except MorphoError as error:
-        code = _complain(error, 3)
+        code = exits.complain(error, 3)
     except (typer.Abort, Ended):
-        code = _interrupted()
+        code = exits.interrupted()
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        code = _usage(error)
+        code = exits.usage(error)
     flush()
     sys.exit(code or 0)
 
@@ -431,49 +452,3 @@ def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
     found = on_root(comm, (folder / "problem.yaml").is_file)
     said = f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
     raise_together(comm, [] if found else [said])
-
-
-def _complain(error: MorphoError, code: int = 2) -> int:
-    """Print complaints once, on rank 0."""
-    if _rank() == 0:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr, flush=True)
-    return code
-
-
-def _interrupted() -> int:
-    """An end before there is anything to write; ranks that do not know of it are ended too."""
-    if _rank() == 0:
-        print("interrupted before the first iteration; nothing was written", file=sys.stderr, flush=True)
-    _abort_others(130)
-    return 130
-
-
-def _abort_others(code: int) -> None:
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        if MPI.COMM_WORLD.size > 1:
-            MPI.COMM_WORLD.Abort(code)
-
-
-def _usage(error: Exception) -> int:
-    """A wrong command line ends with 2; anything else is a defect and must not leave other ranks waiting."""
-    show: Callable[..., Any] | None = getattr(error, "show", None)
-    if show is not None:
-        if _rank() == 0:
-            show()
-        return 2
-    traceback.print_exc()
-    sys.stderr.flush()
-    _abort_others(1)
-    return 1
-
-
-def _rank() -> int:
-    """Rank of this process, also before MPI has started."""
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        return int(MPI.COMM_WORLD.rank)
-    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))

@@ -58,10 +58,10 @@ def variants(
     found: list[Variant] = []
     said: list[str] = []
     short = _short([key for key, _ in keys])
-    for values in itertools.product(*(values for _, values in keys)):
-        chosen = {key: value for (key, _), value in zip(keys, values, strict=True)}
+    for combination in itertools.product(*(values for _, values in keys)):
+        chosen = {key: value for (key, _), value in zip(keys, combination, strict=True)}
         texts = [f"{key}={value}" for key, value in chosen.items()]
-        name = "-".join(f"{part}_{_plain(value)}" for part, value in zip(short, values, strict=True))[:150]
+        name = "-".join(f"{part}_{_plain(value)}" for part, value in zip(short, combination, strict=True))[:150]
         try:
             problem = load_problem(file, [*overrides, *texts], allow_code=allow_code)
             said += [f"--sweep {' '.join(texts)}: {text}" for text in complaints(problem)]
