@@ -332,6 +332,30 @@ def _certified(context: typer.Context, folder: Path) -> tuple[str, ...]:
 
 
 @app.command()
+def watch(
+    folder: RunFolder,
+    once: Annotated[bool, typer.Option("--once", help="print it once, and exit")] = False,
+) -> None:
+    """Follow a run from another terminal until it ends (serial): objective, limits, time left, newest picture."""
+    if exits.rank() != 0:
+        return
+    from morpho.results.watch import follow, screen
+
+    if once or not sys.stdout.isatty():
+        typer.echo("\n".join(screen(folder)[0] if once else list(follow(folder))[-1]))
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    try:
+        with Live(Text("")) as live:
+            for lines in follow(folder):
+                live.update(Text("\n".join(lines)), refresh=True)
+    except (Ended, KeyboardInterrupt):  # the run goes on
+        raise typer.Exit() from None
+
+
+@app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="run folders, or that of a sweep")],
     sort: Annotated[

@@ -31,6 +31,7 @@ from morpho.results import checkpoint, run_folder
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow, check_history
 from morpho.results.inside import save_surface
+from morpho.results.side_pictures import SidePictures
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
 from morpho.step import Restart, Step
@@ -138,6 +139,7 @@ class Recorder:
         self._notes = [numba_cache.note] if numba_cache.note else []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
+        self._pictures = None if folder is None else SidePictures(folder)
         self._lock: run_folder.Lock | None = None
         self._log_file: logging.Handler | None = None
         self._log_level = log.level
@@ -324,10 +326,21 @@ class Recorder:
             )
         )
         output = self.parts.problem.output
-        if step.status or step.iteration <= output.first or step.iteration % output.every == 0:
+        pictured = output.picture_every is not None and (step.status or step.iteration % output.picture_every == 0)
+        if step.status or step.iteration <= output.first or step.iteration % output.every == 0 or pictured:
             self._write_fields(step)
+        if pictured and self.parts.comm.rank == 0:
+            self._picture(step.iteration)
         if step.status or step.iteration % output.checkpoint_every == 0 or self._is_overdue():
             self._save(step.restart)
+
+    def _picture(self, iteration: int) -> None:
+        """Start to draw the design that has just been written, and say once if that fails (on rank 0)."""
+        assert self._pictures is not None
+        before = self._pictures.note
+        self._pictures.draw(iteration)
+        if self._pictures.note != before:
+            log.warning(f"warning: {self._pictures.note}")
 
     def end(self, result: Result, last: Step | None) -> None:
         """Write the result; after a failure also the last good design, as far as the disk lets it."""

@@ -334,6 +334,7 @@ class Output(Spec):
     every: Count = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
     first: Whole = Field(10, ge=0, description="write every one of the first so many iterations")
     checkpoint_every: Count = Field(10, description="iterations between checkpoints")
+    picture_every: Count | None = Field(None, description="iterations between pictures/, drawn while the run goes on")
     checkpoint_minutes: Positive = Field(10.0, description="and at the latest after so many minutes")
 
 

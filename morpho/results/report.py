@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from morpho.errors import InputError, MorphoError
 from morpho.results.curves import curve
-from morpho.results.history import read_history
+from morpho.results.history import COLUMNS, read_history
 from morpho.results.pages import TEMPLATES, embedded, write_page
 from morpho.results.render import draw_album
 
@@ -163,10 +163,7 @@ def _curves(history: dict[str, NDArray], result: dict[str, Any]) -> list[str]:
     exact = (history["kind"] == "exact") | (history["step"] == "correction")
     limits = result.get("responses") if isinstance(result.get("responses"), dict) else {}
     assert isinstance(limits, dict)
-    known = set(_TITLES) | set(_PARAMETERS) | set(_STEPS)
-    counts = {"iteration", "kind", "step", "seconds", "max_constraint", "since", "gap", "rollback"}
-    counts |= {"exact_solves", "linear_iterations", "coarse_iterations"}
-    names = ["objective", *(name for name in history if name not in known | counts), "volume", "greyness", "change"]
+    names = ["objective", *(name for name in history if name not in COLUMNS), "volume", "greyness", "change"]
     out = []
     for name in names:
         if name in history and np.isfinite(history[name]).any():

@@ -27,6 +27,7 @@ BENCH = ("bench.json", "bench.md", "bench.png")
 #: folders of a run, each before those within it, and what may be removed from them
 STORES = {
     "vtk": ("design_*.vt[ui]", "design_*.pvt[ui]"),
+    "pictures": ("design_*.png",),
     "checkpoint": (),
     "checkpoint/a": ("*.npy", "meta*.json"),
     "checkpoint/b": ("*.npy", "meta*.json"),
