@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -226,9 +225,9 @@ def bench(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of problem files, for editors and other programs."""
-    from morpho.problem import Problem
+    from morpho.problem.schema import schema as made
 
-    typer.echo(json.dumps(Problem.model_json_schema(), indent=2))
+    typer.echo(json.dumps(made(), indent=2))
 
 
 @app.command()
@@ -402,7 +401,7 @@ def main() -> NoReturn:
     mend_streams()
     end_by_signals()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="morpho", standalone_mode=False)
     except InputError as error:
         code = exits.complain(error)
     except MorphoError as error:

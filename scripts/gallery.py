@@ -65,7 +65,7 @@ def kept(result: dict) -> dict:
 def text(name: str, result: dict) -> str:
     """A section of the page."""
     lines = (ROOT / "problems" / f"{name}.yaml").read_text().splitlines()
-    story = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    story = " ".join(line.lstrip("# ") for line in lines if line.startswith("# ") and "$schema=" not in line)
     limits = "; ".join(f"{key} {r['value']:.5g} of {r['limit']:g}" for key, r in result["responses"].items())
     return (
         f"\n## {name}\n\n{story}\n\n{result['n_cells']:,} cells, {result['iterations']} iterations. "
