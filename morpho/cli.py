@@ -158,6 +158,9 @@ def check(
     faces: Annotated[
         bool, typer.Option("--faces", help="list the faces of the CAD part and picture them with their numbers")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="solve the full body and a few designs: how far it moves, what a run takes")
+    ] = False,
 ) -> None:
     """Validate a problem file without solving, and print what was understood."""
     comm = _start(context)
@@ -173,6 +176,11 @@ def check(
     with Parts(without_code(problem), comm) as parts:
         for line in [*describe(parts, problem), *begin(parts).notes]:
             logging.getLogger("morpho").info(line)
+        if trial:
+            from morpho.trial import trial as tried
+
+            for line in tried(parts):
+                logging.getLogger("morpho").info(line)
 
 
 def _list_faces(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> None:
@@ -274,9 +282,13 @@ def analyse(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="problem file (YAML), or the folder of a run")],
     density: Annotated[
-        str | None, typer.Option(help="solid, or the folder of a run; default: that of the run, else solid")
+        str | None,
+        typer.Option(
+            help="solid, the folder of a run, or a .npy file of all cells; default: that of a run, else solid"
+        ),
     ] = None,
     threshold: Annotated[bool, typer.Option("--threshold", help="the part in 0 and 1 of the same volume")] = False,
+    output: Annotated[Path | None, typer.Option(help="folder for the fields, opens in ParaView")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Solve every load case once, without optimizing: of the full body, or of the design of a run."""
@@ -290,7 +302,7 @@ def analyse(
     from morpho.describe import without_code
 
     given = (file if is_run else None) if density is None else None if density == "solid" else Path(density)
-    for line in table(solve_once(without_code(problem), given, comm, threshold)):
+    for line in table(solve_once(without_code(problem), given, comm, threshold, output)):
         logging.getLogger("morpho").info(line)
 
 

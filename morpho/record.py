@@ -19,7 +19,9 @@ from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
 from morpho.feasibility import missed, names, responses
-from morpho.interfaces import Status
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
+from morpho.interfaces import Array, Status
 from morpho.mesh import VoxelMesh
 from morpho.parallel import on_root, raise_together
 from morpho.parts import Parts
@@ -386,16 +388,8 @@ class Recorder:
         }
         if step.grown is not None:
             cells |= {"eroded_density": step.solved, "dilated_density": step.grown}
-        one, field = len(physics.cases) == 1, physics.law.field
-        if field == "displacement":
-            cells |= {
-                "von_mises" if one else f"von_mises_{name}": physics.von_mises(i)
-                for i, name in enumerate(physics.cases)
-            }
-        points = {
-            field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
-        }
-        points |= {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
+        state, points = state_fields(physics)
+        cells |= state
         self._vtk.write(step.iteration, cells, points)
 
     def _save(self, restart: Restart) -> None:
@@ -404,6 +398,20 @@ class Recorder:
         fields, meta = contents(self.parts, restart, self.wall_before + time.perf_counter() - self.start)
         checkpoint.save(self.folder, mesh.comm, mesh.key, mesh.n_global, fields, meta)
         self._saved, self._saved_at = restart.iteration, time.perf_counter()
+
+
+def state_fields(physics: AssembledEquation | VoxelEquation) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The fields of cells and of points of the last solve, by load case where there are several (collective)."""
+    one, field = len(physics.cases) == 1, physics.law.field
+    cells = {}
+    if field == "displacement":
+        cells = {
+            "von_mises" if one else f"von_mises_{name}": physics.von_mises(i) for i, name in enumerate(physics.cases)
+        }
+    points = {
+        field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
+    }
+    return cells, points | {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
 
 
 def make_grid(parts: Parts) -> Grid | ImageGrid:
