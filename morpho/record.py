@@ -139,6 +139,7 @@ class Recorder:
         self._shown = folder if shown is None else shown
         self.wall_before, self.setup_seconds = 0.0, 0.0
         self._notes = [numba_cache.note] if numba_cache.note else []
+        self._start_notes: list[str] = []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
         self._pictures = None if folder is None else SidePictures(folder)
@@ -164,7 +165,7 @@ class Recorder:
             InputError: the folder is not to be written to.
         """
         recorder = cls(parts, folder, start, shown)
-        recorder._notes += notes
+        recorder._start_notes = list(notes)
         if recorder.folder is not None:
             with recorder._leaving_nothing("--output: "):
                 recorder._on_root(lambda target: recorder._claim(target, overwrite))
@@ -282,7 +283,7 @@ class Recorder:
         self.setup_seconds = time.perf_counter() - self.start
         for note in self._notes:
             log.warning(note)
-        for line in describe(self.parts):
+        for line in [*describe(self.parts), *self._start_notes]:
             log.info(line)
         if restart.iteration:
             log.info(f"resumed after iteration {restart.iteration}")

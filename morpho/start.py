@@ -18,12 +18,13 @@ from morpho.gradients import registry
 from morpho.interfaces import Array
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
-from morpho.parallel import any_rank, global_dot, on_root, raise_together
+from morpho.parallel import global_dot, on_root, raise_together
 from morpho.parts import Parts
 from morpho.problem import Problem, load_problem
 from morpho.problem.spec import VolumeConstraint
 from morpho.results import checkpoint, restart_sets, run_folder
 from morpho.step import Restart
+from morpho.stopping import FEASIBLE
 from morpho.transfer import transfer
 
 LEAST = 1e-3  #: of a designed cell that is not taken as it was: what is zero would stay zero under OC
@@ -171,7 +172,7 @@ def _with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array,
         return global_dot(parts.comm, parts.mesh.volumes, rho) / parts.mesh.total_volume / wanted - 1
 
     before = miss(x)
-    if exact and abs(before) <= 1e-3:
+    if exact and abs(before) <= FEASIBLE:
         return x, [note]
     x = np.array(passive.apply(np.maximum(x, LEAST))[0])
 
@@ -190,4 +191,4 @@ def _with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array,
         return at(np.exp(high)), [note]
     x = at(float(np.exp(brentq(of, low, high, xtol=CLOSE))))
     scaled = f"; scaled from the volume fraction {(1 + before) * wanted:.4g} to {wanted:g}"
-    return x, [note + (scaled if any_rank(parts.comm, abs(before) > 1e-3) else "")]
+    return x, [note + (scaled if abs(before) > FEASIBLE else "")]

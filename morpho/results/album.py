@@ -9,7 +9,7 @@ import numpy as np
 import pyvista
 
 from morpho.errors import InputError
-from morpho.results.designs import written_steps
+from morpho.results.designs import Design, written_steps
 from morpho.results.scene import VIEWS, picture, save
 from morpho.results.surface import is_planar, no_planes, part_surface, whole_design
 
@@ -31,7 +31,7 @@ def draw(run_dir: Path, folder: Path, symmetric: bool) -> None:
     planes = (lambda _, __: [(0, False)]) if symmetric else no_planes
     design = whole_design(run_dir, planes)
     if is_planar(design):
-        save(folder / "view_plane.png", picture(design, None, (1200, 900)))
+        save(folder / "view_plane.png", picture(design, None, fitting(design, 1200)))
     else:
         part = part_surface(design, LEVEL)
         for view in VIEWS:
@@ -45,9 +45,16 @@ def draw(run_dir: Path, folder: Path, symmetric: bool) -> None:
             solid = None if is_planar(earlier) else part_surface(earlier, LEVEL)
         except InputError:  # nothing is as dense yet
             continue
-        image = picture(earlier, solid, SMALL, clear=solid is not None)
+        size = fitting(earlier, SMALL[0]) if solid is None else SMALL
+        image = picture(earlier, solid, size, clear=solid is not None)
         save(folder / f"stage_{iterations[step]:06d}.png", image)
     held.close()
+
+
+def fitting(design: Design, width: int) -> tuple[int, int]:
+    """Pixels of a picture with the proportions of a flat design, at most three times as high as wide (local)."""
+    low_x, high_x, low_y, high_y = design.bounds[:4]
+    return width, int(np.clip(width * (high_y - low_y) / (high_x - low_x), width / 8, 3 * width))
 
 
 def chosen(iterations: list[int]) -> list[int]:
