@@ -68,4 +68,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'morpho' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Also what is imported at first use."""
+    return sorted({*globals(), *__all__})
+
+
 numba_cache.choose()

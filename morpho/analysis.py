@@ -20,7 +20,9 @@ from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_dot, global_max, on_root, raise_together
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
+from morpho.record import check_folder, make_grid, state_fields
 from morpho.redistribute import Redistribution
+from morpho.results.vtk import VtkSeries
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Analysis:
 
     objective: float  #: the compliance where the objective does not depend on the state
     volume: float  #: fraction of the mesh
+    mass: float  #: volume times material.density
     pieces: int  #: that hang together by the faces of cells
     cases: dict[str, CaseFigures]
     rho: Array  #: (n,) owned cells
@@ -49,22 +52,31 @@ def analyse(
     density: Array | str | Path | None = None,
     comm: MPI.Comm | None = None,
     threshold: bool = False,
+    output: str | Path | None = None,
 ) -> Analysis:
     """Solve every load case once for a density, at the final values of every continuation (collective).
 
     Args:
         density: (n,) of the owned cells, in the order of `Result.rho` on as many ranks; a run folder, whose last
-            written design counts; None: the full body, without its passive void.
+            written design counts; a .npy file of all cells in the order of their numbers (`Result.whole`); None: the
+            full body, without its passive void.
         threshold: whether to take the part in 0 and 1 that has the volume of the density.
+        output: folder for the fields, design.pvd; it has to be new or empty.
 
     Raises:
         InputError: the problem, or the density, cannot be.
         SolverError: a load case could not be solved.
     """
     comm = comm or MPI.COMM_WORLD
+    folder = None if output is None else check_folder(comm, Path(output), overwrite=False)
     with finished_parts(problem, comm) as parts:
         rho = density_of(parts, density)
-        return figures(parts, thresholded(comm, rho, parts.mesh.volumes) if threshold else rho)
+        found = figures(parts, thresholded(comm, rho, parts.mesh.volumes) if threshold else rho)
+        if folder is not None:
+            cells, points = state_fields(parts.physics)
+            series = VtkSeries(folder, make_grid(parts), append_from=None)
+            series.write(0, {"physical_density": found.rho, **cells}, points)
+        return found
 
 
 def table(found: Analysis) -> list[str]:
@@ -74,7 +86,8 @@ def table(found: Analysis) -> list[str]:
     for name, case in found.cases.items():
         lines.append(f"{name:<{width}}  {case.compliance:12.6g}  {case.displacement:12.6g}  {case.von_mises:12.6g}")
     pieces = f"{found.pieces} piece{'s' * (found.pieces != 1)}"
-    return [*lines, f"objective {found.objective:.7g}, volume fraction {found.volume:.4f}, {pieces}"]
+    figures = f"objective {found.objective:.7g}, volume fraction {found.volume:.4f}, mass {found.mass:.6g}, {pieces}"
+    return [*lines, figures]
 
 
 def figures(parts: Parts, rho: Array) -> Analysis:
@@ -88,9 +101,11 @@ def figures(parts: Parts, rho: Array) -> Analysis:
         moved = np.linalg.norm(physics.vertex_displacement(i)[nodes], axis=1)
         stress = np.sqrt(rho) * physics.von_mises(i) if physics.components > 1 else np.full(1, np.nan)
         cases[name] = CaseFigures(float(exact.cases[i]), global_max(comm, moved), global_max(comm, stress))
+    volume = global_dot(comm, mesh.volumes, rho)
     return Analysis(
         objective=parts.responses.stiffness(rho, exact),
-        volume=global_dot(comm, mesh.volumes, rho) / mesh.total_volume,
+        volume=volume / mesh.total_volume,
+        mass=volume * parts.problem.material.density,
         pieces=physics.pieces(solid),
         cases=cases,
         rho=rho,
@@ -101,7 +116,7 @@ def figures(parts: Parts, rho: Array) -> Analysis:
 def density_of(parts: Parts, given: Array | str | Path | None) -> Array:
     """(n,) of the owned cells (collective)."""
     if isinstance(given, str | Path):
-        return _read(parts, Path(given))
+        return _stored(parts, Path(given)) if Path(given).suffix == ".npy" else _read(parts, Path(given))
     if given is None:
         rho = np.ones(parts.mesh.n)
         rho[parts.design.passive.void] = 0.0
@@ -110,6 +125,24 @@ def density_of(parts: Parts, given: Array | str | Path | None) -> Array:
     said = f"density: got an array of shape {np.shape(given)}, this rank has {parts.mesh.n} cells"
     raise_together(parts.comm, [] if fits else [said])
     return np.asarray(given, np.float64)
+
+
+def _stored(parts: Parts, file: Path) -> Array:
+    """The own cells of an array of all; each rank reads its pieces of the file (collective)."""
+    rho: Array = np.zeros(parts.mesh.n)
+    said: list[str] = []
+    try:
+        stored = np.load(file, mmap_mode="r", allow_pickle=False)
+        if stored.shape != (parts.mesh.n_global,) or not np.issubdtype(stored.dtype, np.floating):
+            said = [f"{file}: holds {stored.dtype} {stored.shape}; the mesh takes numbers ({parts.mesh.n_global},)"]
+        else:
+            rho = np.asarray(stored[np.asarray(parts.mesh.key)], np.float64)
+            if not (np.isfinite(rho).all() and rho.min(initial=0) >= 0 and rho.max(initial=0) <= 1):
+                said = [f"{file}: its densities should be finite, and between 0 and 1"]
+    except (OSError, ValueError) as error:
+        said = [f"{file}: cannot be read ({error})"]
+    raise_together(parts.comm, said)
+    return rho
 
 
 def _read(parts: Parts, folder: Path) -> Array:

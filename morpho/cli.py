@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 import morpho
+from morpho import exits
 from morpho.errors import InputError, MorphoError
 from morpho.terminal import Ended, Lines, end_by_signals, flush, mend_streams
 from morpho.version import VERSION
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -43,6 +40,11 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="path.to.key=
 AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="run the code that a problem file names (objective.value: file.py:function)"),
+]
+
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="TIME", help="end with a checkpoint before so long: 3h, 90m, 1h30m, 5400s"),
 ]
 
 
@@ -71,30 +73,80 @@ def solve(
     share_network: Annotated[
         bool, typer.Option("--share-network", help="let each file go on with the network of onsg or prosg of the last")
     ] = False,
+    start_from: Annotated[
+        Path | None, typer.Option("--start-from", help="folder of a run to start from, on any mesh; same as start.run")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="path.to.key=v1,v2: a run for each value, of several keys for each combination"),
+    ] = None,
+    from_previous: Annotated[
+        bool, typer.Option("--from-previous", help="start each run of a sweep from the design of the one before")
+    ] = False,
+    time_limit: TimeLimit = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Optimize a problem and write its run folder; of several, the exit status is the worst."""
+    seconds = _seconds(time_limit)
     comm = _start(context)
     files = [file, *map(Path, takewhile(lambda argument: not argument.startswith("-"), context.args))]
+    if start_from is not None:
+        overrides = [*(overrides or ()), f"start.run={json.dumps(str(start_from.absolute()))}"]
+    if sweep or from_previous:
+        if len(files) > 1 or share_network or not sweep:
+            raise InputError(
+                "--sweep takes one problem file, and no --share-network; --from-previous goes with --sweep"
+            )
+        raise typer.Exit(_sweep(comm, file, sweep, overrides, allow_code, output, overwrite, from_previous, seconds))
     problems = [_load(comm, each, overrides, allow_code) for each in files]
     if len(problems) == 1 and not share_network:
-        results = [morpho.solve(problems[0], output or Path("runs") / problems[0].name, comm, overwrite=overwrite)]
+        folder = output or Path("runs") / problems[0].name
+        results = [morpho.solve(problems[0], folder, comm, overwrite=overwrite, time_limit=seconds)]
     else:
         from morpho.series import solve_in_turn
 
-        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite)
+        results = solve_in_turn(problems, output or Path("runs"), comm, share_network, overwrite, seconds)
     raise typer.Exit(max(result.status.exit_code for result in results))
+
+
+def _sweep(
+    comm: MPI.Comm,
+    file: Path,
+    sweeps: list[str],
+    overrides: list[str] | None,
+    allow_code: bool,
+    output: Path | None,
+    overwrite: bool,
+    from_previous: bool,
+    seconds: float | None,
+) -> int:
+    """Run a sweep, print its table, and give the exit status (collective)."""
+    from morpho.parallel import on_root
+    from morpho.results.compare import runs_in, table
+    from morpho.sweep import sweep, variants
+
+    runs = on_root(comm, lambda: variants(file, sweeps, overrides or (), allow_code))
+    folder = output or Path("runs") / f"{runs[0].problem.name}_sweep"
+    results = sweep(runs, folder, comm, overwrite, from_previous, seconds)
+    for line in on_root(comm, lambda: table(runs_in([folder]))):
+        logging.getLogger("morpho").info(line)
+    return max(result.status.exit_code for result in results)
 
 
 @app.command(context_settings=PETSC, epilog=PETSC_HELP)
 def resume(
-    context: typer.Context, folder: RunFolder, overrides: Overrides = None, allow_code: AllowCode = False
+    context: typer.Context,
+    folder: RunFolder,
+    overrides: Overrides = None,
+    time_limit: TimeLimit = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Go on from the newest checkpoint of a run folder, on any number of ranks."""
+    seconds = _seconds(time_limit)
     comm = _start(context)
     _check_run_folder(comm, folder)
     problem = _load(comm, folder / "problem.yaml", overrides, allow_code)
-    result = morpho.resume(folder, problem, comm)
+    result = morpho.resume(folder, problem, comm, seconds)
     raise typer.Exit(result.status.exit_code)
 
 
@@ -106,6 +158,9 @@ def check(
     faces: Annotated[
         bool, typer.Option("--faces", help="list the faces of the CAD part and picture them with their numbers")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="solve the full body and a few designs: how far it moves, what a run takes")
+    ] = False,
 ) -> None:
     """Validate a problem file without solving, and print what was understood."""
     comm = _start(context)
@@ -114,10 +169,18 @@ def check(
     problem = _load(comm, file, overrides, allow_code=True)
     from morpho.describe import describe, without_code
     from morpho.parts import Parts
+    from morpho.start import begin
+    from morpho.start import check as check_start
 
+    check_start(problem, comm)
     with Parts(without_code(problem), comm) as parts:
-        for line in describe(parts, problem):
+        for line in [*describe(parts, problem), *begin(parts).notes]:
             logging.getLogger("morpho").info(line)
+        if trial:
+            from morpho.trial import trial as tried
+
+            for line in tried(parts):
+                logging.getLogger("morpho").info(line)
 
 
 def _list_faces(comm: MPI.Comm, file: Path, overrides: list[str] | None) -> None:
@@ -170,9 +233,9 @@ def bench(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of problem files, for editors and other programs."""
-    from morpho.problem import Problem
+    from morpho.problem.schema import schema as made
 
-    typer.echo(json.dumps(Problem.model_json_schema(), indent=2))
+    typer.echo(json.dumps(made(), indent=2))
 
 
 @app.command()
@@ -204,7 +267,7 @@ def export(
 
         for line in solve_again(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm):
             logging.getLogger("morpho").info(line)
-    if _rank() != 0:
+    if exits.rank() != 0:
         return
     from morpho.results import surface
 
@@ -219,9 +282,13 @@ def analyse(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="problem file (YAML), or the folder of a run")],
     density: Annotated[
-        str | None, typer.Option(help="solid, or the folder of a run; default: that of the run, else solid")
+        str | None,
+        typer.Option(
+            help="solid, the folder of a run, or a .npy file of all cells; default: that of a run, else solid"
+        ),
     ] = None,
     threshold: Annotated[bool, typer.Option("--threshold", help="the part in 0 and 1 of the same volume")] = False,
+    output: Annotated[Path | None, typer.Option(help="folder for the fields, opens in ParaView")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Solve every load case once, without optimizing: of the full body, or of the design of a run."""
@@ -235,21 +302,87 @@ def analyse(
     from morpho.describe import without_code
 
     given = (file if is_run else None) if density is None else None if density == "solid" else Path(density)
-    for line in table(solve_once(without_code(problem), given, comm, threshold)):
+    for line in table(solve_once(without_code(problem), given, comm, threshold, output)):
         logging.getLogger("morpho").info(line)
 
 
 @app.command()
 def report(
+    context: typer.Context,
     folder: RunFolder,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="draw the mirror image of a half model too")] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify/--no-certify", help="solve the part in 0 and 1, if that has not been done yet")
+    ] = True,
 ) -> None:
-    """Draw the design and the history of a run: FOLDER/design.png, FOLDER/history.png (serial)."""
-    if _rank() != 0:
+    """Draw a run and write a page about it: FOLDER/design.png, history.png, report.html."""
+    notes = _certified(context, folder) if certify else ()
+    if exits.rank() != 0:
         return
     from morpho.results import render
+    from morpho.results.report import report_page
 
-    typer.echo(", ".join(map(str, render.report(folder, symmetric))))
+    written = [*render.pictures(folder, symmetric), report_page(folder, symmetric, notes)]
+    typer.echo(", ".join(map(str, written)))
+
+
+def _certified(context: typer.Context, folder: Path) -> tuple[str, ...]:
+    """Solve the part of a run as built where that has not been done, and say why where it cannot be (collective)."""
+    result = folder / "result.json"
+    if not result.is_file() or '"as_built"' in result.read_text(errors="replace"):
+        return ()
+    comm = _start(context)
+    try:
+        _check_run_folder(comm, folder)
+        from morpho.certify import certify
+
+        lines = certify(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm)
+    except MorphoError as error:
+        return (f"warning: the part as built could not be solved: {error}",)
+    return tuple(line for line in lines if line.startswith("warning"))
+
+
+@app.command()
+def watch(
+    folder: RunFolder,
+    once: Annotated[bool, typer.Option("--once", help="print it once, and exit")] = False,
+) -> None:
+    """Follow a run from another terminal until it ends (serial): objective, limits, time left, newest picture."""
+    if exits.rank() != 0:
+        return
+    from morpho.results.watch import follow, screen
+
+    if once or not sys.stdout.isatty():
+        typer.echo("\n".join(screen(folder)[0] if once else list(follow(folder))[-1]))
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    try:
+        with Live(Text("")) as live:
+            for lines in follow(folder):
+                live.update(Text("\n".join(lines)), refresh=True)
+    except (Ended, KeyboardInterrupt):  # the run goes on
+        raise typer.Exit() from None
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="run folders, or that of a sweep")],
+    sort: Annotated[
+        str | None, typer.Option(help="figure to sort by: objective, seconds, a constraint, a key that was varied, ...")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="page with the pictures; default compare.html")] = None,
+) -> None:
+    """Compare runs: a table here, and a page with their pictures side by side (serial)."""
+    if exits.rank() != 0:
+        return
+    from morpho.results import compare as side_by_side
+
+    runs = side_by_side.ordered(side_by_side.runs_in(folders), sort)
+    page = output or (folders[0] if (folders[0] / side_by_side.INDEX).is_file() else Path()) / "compare.html"
+    lines = [*side_by_side.table(runs), *side_by_side.compare_page(runs, page), str(page)]
+    typer.echo("\n".join(lines))
 
 
 @app.command()
@@ -266,7 +399,7 @@ def sources(
 
     if output and not diagram:
         raise InputError("--output goes with --diagram NAME")
-    if _rank() != 0:
+    if exits.rank() != 0:
         return
     if diagram:
         lines = [str(path) for path in write(diagram, output)]
@@ -280,17 +413,17 @@ def main() -> NoReturn:
     mend_streams()
     end_by_signals()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="morpho", standalone_mode=False)
     except InputError as error:
-        code = _complain(error)
+        code = exits.complain(error)
     except MorphoError as error:
-        code = _complain(error, 3)
+        code = exits.complain(error, 3)
     except (typer.Abort, Ended):
-        code = _interrupted()
+        code = exits.interrupted()
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        code = _usage(error)
+        code = exits.usage(error)
     flush()
     sys.exit(code or 0)
 
@@ -333,6 +466,19 @@ def _load(comm: MPI.Comm, file: Path, overrides: list[str] | None, allow_code: b
     return on_root(comm, lambda: morpho.load_problem(file, overrides or (), allow_code=allow_code))
 
 
+def _seconds(text: str | None) -> float | None:
+    """Of a time such as 3h, 90m, 1h30m or 5400s."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    seconds = (
+        sum(unit * int(part or 0) for unit, part in zip((3600, 60, 1), found.groups(), strict=True)) if found else 0
+    )
+    if not seconds:
+        raise InputError(f"--time-limit: got {text!r}; give a time such as 3h, 90m, 1h30m or 5400s")
+    return float(seconds)
+
+
 def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
     from morpho.parallel import on_root, raise_together
     from morpho.results.run_folder import misplaced
@@ -341,49 +487,3 @@ def _check_run_folder(comm: MPI.Comm, folder: Path) -> None:
     found = on_root(comm, (folder / "problem.yaml").is_file)
     said = f"{folder}: is no run folder (there is no problem.yaml in it); give one that morpho solve wrote"
     raise_together(comm, [] if found else [said])
-
-
-def _complain(error: MorphoError, code: int = 2) -> int:
-    """Print complaints once, on rank 0."""
-    if _rank() == 0:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr, flush=True)
-    return code
-
-
-def _interrupted() -> int:
-    """An end before there is anything to write; ranks that do not know of it are ended too."""
-    if _rank() == 0:
-        print("interrupted before the first iteration; nothing was written", file=sys.stderr, flush=True)
-    _abort_others(130)
-    return 130
-
-
-def _abort_others(code: int) -> None:
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        if MPI.COMM_WORLD.size > 1:
-            MPI.COMM_WORLD.Abort(code)
-
-
-def _usage(error: Exception) -> int:
-    """A wrong command line ends with 2; anything else is a defect and must not leave other ranks waiting."""
-    show: Callable[..., Any] | None = getattr(error, "show", None)
-    if show is not None:
-        if _rank() == 0:
-            show()
-        return 2
-    traceback.print_exc()
-    sys.stderr.flush()
-    _abort_others(1)
-    return 1
-
-
-def _rank() -> int:
-    """Rank of this process, also before MPI has started."""
-    if "mpi4py.MPI" in sys.modules:
-        from mpi4py import MPI
-
-        return int(MPI.COMM_WORLD.rank)
-    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))

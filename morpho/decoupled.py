@@ -107,7 +107,7 @@ def opened(problem: Problem, comm: MPI.Comm) -> Iterator[Parts | None]:
 def shared(result: Result | None, comm: MPI.Comm) -> Result:
     """The result of rank 0, on solver ranks without its cells (collective)."""
     nothing = np.zeros(0)
-    without_cells = None if result is None else replace(result, x=nothing, rho=nothing)
+    without_cells = None if result is None else replace(result, x=nothing, rho=nothing, key=NOTHING)
     found = comm.bcast(without_cells, root=0)
     assert found is not None
     return result or found

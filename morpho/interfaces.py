@@ -146,6 +146,12 @@ class Status(Enum):
     )
     CODE_FAILED = "An own function or source, or morpho itself, failed; the last good design is in the run folder."
     INTERRUPTED = "Interrupted; a checkpoint was written. Continue with `morpho resume`."
+    TIME_LIMIT = "Stopped at the time limit; a checkpoint was written. Continue with `morpho resume`."
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a person or the clock ended the run, which can go on."""
+        return self in (Status.INTERRUPTED, Status.TIME_LIMIT)
 
     @property
     def exit_code(self) -> int:
@@ -154,4 +160,5 @@ class Status(Enum):
             "CONVERGED": 0,
             "ITERATION_LIMIT": 0,
             "INTERRUPTED": 130,
+            "TIME_LIMIT": 130,
         }.get(self.name, 3)

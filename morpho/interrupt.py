@@ -11,17 +11,31 @@ import logging
 import signal
 import threading
 import time
+from collections import deque
 from types import FrameType
 from typing import Any
 
 from mpi4py import MPI
 
-from morpho.parallel import any_rank
+from morpho.interfaces import Status
 from morpho.terminal import ENDS
 
 log = logging.getLogger("morpho")
 
 AT_ONCE = 1.0  #: seconds; what comes sooner is the same Ctrl-C, handed on by several processes
+LAPS = 5  #: iterations of late, of which the longest says what the next one takes
+MARGIN = 1.2  #: of its time, for what is written at the end
+
+
+class Clock:
+    """What is left of a time limit in seconds, which several runs may share."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        """Seconds by this rank's clock, None without a limit (local)."""
+        return None if self._end is None else self._end - time.monotonic()
 
 
 class Interrupt:
@@ -29,10 +43,15 @@ class Interrupt:
 
     A second SIGINT acts at once. A SIGHUP that is ignored, as under nohup, stays ignored. A closed pipe is an error for
     who writes to it, not a signal. Outside the main thread signals are left alone.
+
+    With a time limit in seconds it also asks for an end before an iteration that would not come to its own in time.
     """
 
-    def __init__(self, comm: MPI.Comm) -> None:
+    def __init__(self, comm: MPI.Comm, time_limit: float | None = None) -> None:
         self.comm = comm
+        self._end = None if time_limit is None else time.monotonic() + time_limit
+        self._laps: deque[float] = deque(maxlen=LAPS)
+        self._looked_at = time.monotonic()
         self._noted_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -58,6 +77,11 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    def requested(self) -> bool:
-        """Whether any rank was asked to stop (collective)."""
-        return any_rank(self.comm, self._noted_at is not None)
+    def requested(self) -> Status | None:
+        """How to stop, where any rank was asked to or the time is up by rank 0's clock (collective)."""
+        now = time.monotonic()
+        self._laps.append(now - self._looked_at)
+        self._looked_at = now
+        is_late = self.comm.rank == 0 and self._end is not None and now + MARGIN * max(self._laps) > self._end
+        asked = self._noted_at is not None
+        return {2: Status.INTERRUPTED, 1: Status.TIME_LIMIT}.get(self.comm.allreduce(2 * asked or is_late, MPI.MAX))

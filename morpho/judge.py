@@ -71,7 +71,7 @@ def finished_parts(problem: Problem, comm: MPI.Comm) -> Iterator[Parts]:
     """What the last iteration of a run works with, with exact gradients (collective)."""
     gradient = problem.gradient.model_copy(update={"source": "exact"})
     with Parts(problem.model_copy(update={"gradient": gradient}), comm) as parts:
-        parts.enter_iteration(problem.optimizer.max_iterations)
+        parts.enter_iteration(max(1, problem.optimizer.max_iterations))
         yield parts
 
 

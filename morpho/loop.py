@@ -13,7 +13,7 @@ import numpy as np
 
 from morpho.errors import NotFiniteError
 from morpho.gradients.physics import from_state
-from morpho.interfaces import Array, DesignMap, Evaluation, Status
+from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Status
 from morpho.interrupt import Interrupt
 from morpho.parallel import largest_change
 from morpho.parts import Parts
@@ -33,7 +33,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         design = parts.design.at(iteration)
         x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
         drawn = parts.design.realise(iteration, x)
-        is_last = iteration == rule.max_iterations
+        is_last = iteration >= rule.max_iterations
         advice = parts.supervisor.advise(
             iteration,
             drawn.solved,
@@ -82,13 +82,7 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
             anchor=restart.anchor,
             anchor_is_feasible=restart.anchor_is_feasible,
         )
-        status = None
-        if interrupt.requested():
-            status = Status.INTERRUPTED
-        elif parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst, advice.move_limit):
-            status = Status.CONVERGED if parts.supervisor.confirms(gradient) else None
-        elif iteration >= rule.max_iterations:
-            status = Status.ITERATION_LIMIT
+        status = interrupt.requested() or _ending(parts, restart, change, worst, advice.move_limit, gradient)
         volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
         yield Step(
             iteration=iteration,
@@ -109,6 +103,16 @@ def design_loop(parts: Parts, restart: Restart, interrupt: Interrupt) -> Iterato
         )
         if status is not None:
             return
+
+
+def _ending(
+    parts: Parts, restart: Restart, change: float, worst: float, move_limit: float, gradient: Gradient
+) -> Status | None:
+    """Whether the run has come to its end by itself (collective)."""
+    rule, iteration = parts.problem.optimizer, restart.iteration
+    if parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst, move_limit):
+        return Status.CONVERGED if parts.supervisor.confirms(gradient) else None
+    return Status.ITERATION_LIMIT if iteration >= rule.max_iterations else None
 
 
 def certify(parts: Parts, step: Step) -> Step:

@@ -34,7 +34,7 @@ def make_result(parts: Parts, last: Step | None, status: Status, failure: str, r
         message=_message(status, failure, last, is_feasible),
         objective=last.objective if last else float("nan"),
         volume=last.volume if last else float("nan"),
-        iterations=last.iteration if last else 0,
+        iterations=min(last.iteration, parts.problem.optimizer.max_iterations) if last else 0,
         exact_solves=last.exact_solves if last else 0,
         linear_iterations=last.linear_iterations if last else 0,
         wall_seconds=recorder.wall_before + time.perf_counter() - recorder.start,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from morpho.step import Step
+from morpho.stopping import FEASIBLE
 
 log = logging.getLogger("morpho")
 
@@ -24,7 +25,7 @@ class Progress:
         self._bar: Bar | None = None
         if comm.rank == 0 and console.is_terminal and log.isEnabledFor(logging.INFO) and log.handlers:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            times = (TimeElapsedColumn(), TextColumn("at most"), TimeRemainingColumn(), TextColumn("left"))
             self._bar = Bar(*columns, *times, console=console, transient=True)
 
     def begin(self, done: int) -> None:
@@ -44,8 +45,13 @@ class Progress:
         )
         log.info(text)
         if self._bar is not None:
-            self._bar.update(self._task, completed=step.iteration, description=f"objective {step.objective:.6g}")
+            self._bar.update(self._task, completed=step.iteration, description=_summary(step))
 
     def end(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _summary(step: Step) -> str:
+    met = step.max_constraint <= FEASIBLE
+    return f"objective {step.objective:.6g}, limits {'met' if met else f'missed by {step.max_constraint:.1%}'}"

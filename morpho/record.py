@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
 from morpho.feasibility import missed, names, responses
-from morpho.interfaces import Status
+from morpho.fem.assembled import AssembledEquation
+from morpho.fem.voxel.equation import VoxelEquation
+from morpho.interfaces import Array, Status
 from morpho.mesh import VoxelMesh
 from morpho.parallel import on_root, raise_together
 from morpho.parts import Parts
@@ -31,6 +33,7 @@ from morpho.results import checkpoint, run_folder
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.history import History, HistoryRow, check_history
 from morpho.results.inside import save_surface
+from morpho.results.side_pictures import SidePictures
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
 from morpho.step import Restart, Step
@@ -136,8 +139,10 @@ class Recorder:
         self._shown = folder if shown is None else shown
         self.wall_before, self.setup_seconds = 0.0, 0.0
         self._notes = [numba_cache.note] if numba_cache.note else []
+        self._start_notes: list[str] = []
         self._progress = Progress(parts.comm, parts.problem.optimizer.max_iterations)
         self._vtk: VtkSeries | None = None
+        self._pictures = None if folder is None else SidePictures(folder)
         self._lock: run_folder.Lock | None = None
         self._log_file: logging.Handler | None = None
         self._log_level = log.level
@@ -152,13 +157,15 @@ class Recorder:
         start: float,
         overwrite: bool = False,
         shown: str | Path | None = None,
+        notes: Sequence[str] = (),
     ) -> Recorder:
-        """A new run folder, or one whose results are replaced; the log calls it as shown.
+        """A new run folder, or one whose results are replaced; the log calls it as shown, and says the notes.
 
         Raises:
             InputError: the folder is not to be written to.
         """
         recorder = cls(parts, folder, start, shown)
+        recorder._start_notes = list(notes)
         if recorder.folder is not None:
             with recorder._leaving_nothing("--output: "):
                 recorder._on_root(lambda target: recorder._claim(target, overwrite))
@@ -276,7 +283,7 @@ class Recorder:
         self.setup_seconds = time.perf_counter() - self.start
         for note in self._notes:
             log.warning(note)
-        for line in describe(self.parts):
+        for line in [*describe(self.parts), *self._start_notes]:
             log.info(line)
         if restart.iteration:
             log.info(f"resumed after iteration {restart.iteration}")
@@ -322,10 +329,21 @@ class Recorder:
             )
         )
         output = self.parts.problem.output
-        if step.status or step.iteration <= output.first or step.iteration % output.every == 0:
+        pictured = output.picture_every is not None and (step.status or step.iteration % output.picture_every == 0)
+        if step.status or step.iteration <= output.first or step.iteration % output.every == 0 or pictured:
             self._write_fields(step)
+        if pictured and self.parts.comm.rank == 0:
+            self._picture(step.iteration)
         if step.status or step.iteration % output.checkpoint_every == 0 or self._is_overdue():
             self._save(step.restart)
+
+    def _picture(self, iteration: int) -> None:
+        """Start to draw the design that has just been written, and say once if that fails (on rank 0)."""
+        assert self._pictures is not None
+        before = self._pictures.note
+        self._pictures.draw(iteration)
+        if self._pictures.note != before:
+            log.warning(f"warning: {self._pictures.note}")
 
     def end(self, result: Result, last: Step | None) -> None:
         """Write the result; after a failure also the last good design, as far as the disk lets it."""
@@ -371,16 +389,8 @@ class Recorder:
         }
         if step.grown is not None:
             cells |= {"eroded_density": step.solved, "dilated_density": step.grown}
-        one, field = len(physics.cases) == 1, physics.law.field
-        if field == "displacement":
-            cells |= {
-                "von_mises" if one else f"von_mises_{name}": physics.von_mises(i)
-                for i, name in enumerate(physics.cases)
-            }
-        points = {
-            field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
-        }
-        points |= {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
+        state, points = state_fields(physics)
+        cells |= state
         self._vtk.write(step.iteration, cells, points)
 
     def _save(self, restart: Restart) -> None:
@@ -389,6 +399,20 @@ class Recorder:
         fields, meta = contents(self.parts, restart, self.wall_before + time.perf_counter() - self.start)
         checkpoint.save(self.folder, mesh.comm, mesh.key, mesh.n_global, fields, meta)
         self._saved, self._saved_at = restart.iteration, time.perf_counter()
+
+
+def state_fields(physics: AssembledEquation | VoxelEquation) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The fields of cells and of points of the last solve, by load case where there are several (collective)."""
+    one, field = len(physics.cases) == 1, physics.law.field
+    cells = {}
+    if field == "displacement":
+        cells = {
+            "von_mises" if one else f"von_mises_{name}": physics.von_mises(i) for i, name in enumerate(physics.cases)
+        }
+    points = {
+        field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
+    }
+    return cells, points | {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
 
 
 def make_grid(parts: Parts) -> Grid | ImageGrid:

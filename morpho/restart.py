@@ -171,7 +171,7 @@ def _shape(problem: Problem) -> Meta:
 
 def _task(problem: Problem) -> Meta:
     """All that the value of the objective and what is allowed depend on, as JSON values (local)."""
-    return problem.model_dump(mode="json", exclude={"name", "output", "gradient", "optimizer"})
+    return problem.model_dump(mode="json", exclude={"name", "output", "gradient", "optimizer", "start"})
 
 
 def _packed(prefix: str, x: Array, state: Any) -> tuple[dict[str, Array], Meta]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpi4py import MPI
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,23 @@ class Result:
     key: NDArray[np.int64]  #: (n,) number of each owned cell, the same on any number of ranks
     folder: Path | None
     network: dict[str, Any] | None = None  #: of onsg and prosg, for `solve(network=)` with another problem
+
+    def whole(self, values: Array | None = None, comm: MPI.Comm | None = None) -> Array | None:
+        """(n_cells, ...) values of all cells in the order of their numbers on rank 0, None on others (collective).
+
+        The numbers are those of the cells in the mesh file; in a box x is fastest, then y, then z; in a part that is
+        filled with voxels only those inside count. Of a refined mesh the children of a cell follow each other.
+
+        Args:
+            values: (n, ...) of the owned cells, default `rho`.
+            comm: the one that the run was on.
+        """
+        comm = comm or MPI.COMM_WORLD
+        parts = comm.gather((self.key, self.rho if values is None else values))
+        if parts is None:
+            return None
+        keys, found = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return np.asarray(found[np.argsort(keys)])
 
     def to_dict(self) -> dict[str, Any]:
         """What stands in result.json (local)."""

@@ -13,8 +13,8 @@ from morpho.decoupled import opened, shared
 from morpho.errors import NotFiniteError, OwnCodeError, SolverError, StorageError
 from morpho.gradients import registry
 from morpho.gradients.sharing import give_network
-from morpho.interfaces import Status
-from morpho.interrupt import Interrupt
+from morpho.interfaces import Array, Status
+from morpho.interrupt import Clock, Interrupt
 from morpho.loop import certify, design_loop
 from morpho.outcome import make_result
 from morpho.own_code import described, is_own
@@ -23,19 +23,22 @@ from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result
+from morpho.start import begin
+from morpho.start import check as check_start
 from morpho.step import Restart, Step
 
 
-def iterate(problem: Problem, comm: MPI.Comm | None = None) -> Iterator[Step]:
+def iterate(problem: Problem, comm: MPI.Comm | None = None, x0: Array | None = None) -> Iterator[Step]:
     """Run the design loop, one `Step` at a time, without writing anything (collective).
 
     Every rank has to take the same steps, but for solver ranks (`gradient.dni`), which take none. Leave early with
-    `break`.
+    `break`. `x0` is as in `solve`.
     """
+    check_start(problem, comm or MPI.COMM_WORLD)
     with opened(problem, comm or MPI.COMM_WORLD) as parts:
         if parts is not None:
             with Interrupt(parts.comm) as interrupt:
-                yield from design_loop(parts, parts.start(), interrupt)
+                yield from design_loop(parts, begin(parts, x0).restart, interrupt)
 
 
 def solve(
@@ -45,12 +48,16 @@ def solve(
     on_step: Callable[[Step], None] | None = None,
     network: dict[str, Any] | None = None,
     overwrite: bool = False,
+    x0: Array | None = None,
+    time_limit: float | None = None,
 ) -> Result:
     """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
 
     A folder that holds the results of a run is refused, or they are removed with `overwrite`. With `network` the source
-    goes on with that of another problem, its `Result.network`. Solver ranks (`gradient.dni`) take no steps and own no
-    cells of the result.
+    goes on with that of another problem, its `Result.network`. `x0` (n,) is the design variable to start with, in the
+    order of `Result.x` on as many ranks, and is taken as it is but for passive cells. After `time_limit` seconds the
+    run ends with a checkpoint, an iteration too early rather than too late. Solver ranks (`gradient.dni`) take no
+    steps and own no cells of the result.
 
     Raises:
         InputError: before any solve. Numerical failures do not raise: see `Result.status`.
@@ -59,18 +66,22 @@ def solve(
     """
     start, comm = time.perf_counter(), comm or MPI.COMM_WORLD
     folder = None if output is None else check_folder(comm, Path(output), overwrite)
+    check_start(problem, comm)
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         if network is not None:
             give_network(problem, parts.source, network)
-        with Recorder.create(parts, folder, start, overwrite, shown=output) as recorder:
-            return _run(parts, parts.start(), recorder, interrupt, on_step)
+        first = begin(parts, x0)
+        with Recorder.create(parts, folder, start, overwrite, shown=output, notes=first.notes) as recorder:
+            return _run(parts, first.restart, recorder, interrupt, on_step)
 
-    return _on_designers(problem, comm, work)
+    return _on_designers(problem, comm, work, time_limit)
 
 
-def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -> Result:
-    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective).
+def resume(
+    folder: str | Path, problem: Problem, comm: MPI.Comm | None = None, time_limit: float | None = None
+) -> Result:
+    """Go on from the newest checkpoint of a run folder, on any number of ranks (collective); see `solve`.
 
     Raises:
         InputError: there is no usable checkpoint, or it does not fit the problem; the folder is as it was.
@@ -84,15 +95,18 @@ def resume(folder: str | Path, problem: Problem, comm: MPI.Comm | None = None) -
         with recorder:
             return _run(parts, restart, recorder, interrupt)
 
-    return _on_designers(problem, comm, work)
+    return _on_designers(problem, comm, work, time_limit)
 
 
-def _on_designers(problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result]) -> Result:
+def _on_designers(
+    problem: Problem, comm: MPI.Comm, work: Callable[[Parts, Interrupt], Result], time_limit: float | None
+) -> Result:
     """What work gives on the ranks that design; the others solve meanwhile, their result has no cells (collective)."""
     result: Result | None = None
+    clock = Clock(time_limit)
     with opened(problem, comm) as parts:
         if parts is not None:
-            with Interrupt(parts.comm) as interrupt:
+            with Interrupt(parts.comm, clock.left()) as interrupt:
                 result = work(parts, interrupt)
     return shared(result, comm)
 

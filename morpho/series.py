@@ -8,7 +8,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 from morpho.gradients import sharing
-from morpho.interfaces import Status
+from morpho.interrupt import Clock
 from morpho.parallel import on_root, raise_together
 from morpho.parts import complaints
 from morpho.problem.spec import Problem
@@ -23,12 +23,14 @@ def solve_in_turn(
     comm: MPI.Comm | None = None,
     share_network: bool = False,
     overwrite: bool = False,
+    time_limit: float | None = None,
 ) -> list[Result]:
     """Solve each problem into output/NAME, until one is interrupted (collective).
 
     Args:
         share_network: whether each goes on with the network of the last one that did not fail.
         overwrite: whether results that are in the folders are replaced.
+        time_limit: seconds for all of them.
 
     Raises:
         InputError: before any solve, but for what only the mesh of a later problem can tell.
@@ -40,11 +42,11 @@ def solve_in_turn(
     raise_together(comm, taken)
     folders = on_root(comm, lambda: [folder.absolute() for folder in shown])  # own code may change the working folder
     results: list[Result] = []
-    network = None
+    network, clock = None, Clock(time_limit)
     for problem, folder in zip(problems, folders, strict=True):
-        result = solve(problem, folder, comm, network=network, overwrite=overwrite)
+        result = solve(problem, folder, comm, network=network, overwrite=overwrite, time_limit=clock.left())
         results.append(result)
-        if result.status is Status.INTERRUPTED:
+        if result.status.is_cut_short:
             break
         if share_network and result.status.exit_code == 0:
             network = result.network

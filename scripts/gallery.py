@@ -79,7 +79,7 @@ def kept(result: dict) -> dict:
 def text(name: str, result: dict) -> str:
     """A section of the page."""
     lines = (ROOT / "problems" / f"{name.split()[0]}.yaml").read_text().splitlines()
-    story = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    story = " ".join(line.lstrip("# ") for line in lines if line.startswith("# ") and "$schema=" not in line)
     if name in VARIANTS:
         story = f"The same with `{' '.join(f'--set {override}' for override in VARIANTS[name])}`."
     limits = "; ".join(f"{key} {r['value']:.5g} of {r['limit']:g}" for key, r in result["responses"].items())

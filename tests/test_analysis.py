@@ -86,6 +86,35 @@ def test_what_differs_as_built_is_said(tmp_path):
     assert any("as built is not the one that was optimized" in line for line in lines)
 
 
+def test_a_file_of_all_cells_and_the_fields(tmp_path):
+    """In the order of the numbers of the cells; the fields hold stress and displacement of every case."""
+    import pyvista
+
+    problem = bar("assembled", cell="tetrahedron", material={"density": 2.0})
+    result = morpho.solve(problem, comm=MPI.COMM_SELF)
+    np.save(tmp_path / "rho.npy", result.whole(comm=MPI.COMM_SELF))
+    found = morpho.analyse(problem, tmp_path / "rho.npy", MPI.COMM_SELF, output=tmp_path / "fields")
+    assert found.objective == pytest.approx(result.objective, rel=1e-6)
+    assert found.mass == pytest.approx(2 * 2 * result.volume)
+    fields = pyvista.get_reader(tmp_path / "fields" / "design.pvd").read()[0]
+    assert {"physical_density", "von_mises_pull", "von_mises_down"} <= set(fields.cell_data)
+    assert {"displacement_pull", "displacement_down"} <= set(fields.point_data)
+    with pytest.raises(InputError, match="holds other files"):
+        morpho.analyse(problem, comm=MPI.COMM_SELF, output=tmp_path / "fields")
+    for wrong, said in ((np.ones(3), "the mesh takes numbers"), (np.full(2592, 2.0), "between 0 and 1")):
+        np.save(tmp_path / "wrong.npy", wrong)
+        with pytest.raises(InputError, match=said):
+            morpho.analyse(problem, tmp_path / "wrong.npy", MPI.COMM_SELF)
+
+
+def test_a_trial_says_how_far_the_full_body_moves(tmp_path):
+    (tmp_path / "bar.yaml").write_text(dump_problem(bar(cells=(20, 4, 4), material={"nu": 0.0})))
+    said = start(2, "check", tmp_path / "bar.yaml", "--trial", cwd=tmp_path).stdout
+    assert "trial: load case pull: largest displacement 2, 81.65% of the part's size" in said
+    assert "warning: load case pull moves the full body by more than 5% of its size" in said
+    assert "a design iteration takes about" in said and not (tmp_path / "runs").exists()
+
+
 def test_what_cannot_be_analysed(tmp_path):
     problem = bar()
     with pytest.raises(InputError, match=r"this rank has 432 cells"):

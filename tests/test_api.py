@@ -1,5 +1,6 @@
 """The Python interface, as a user's own script calls it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,10 +51,17 @@ def test_the_function_solve_is_not_hidden_by_its_module() -> None:
 def test_public_names() -> None:
     for name in morpho.__all__:
         assert getattr(morpho, name) is not None
+    assert set(morpho.__all__) <= set(dir(morpho))
     assert callable(morpho.solve) and callable(morpho.resume)
     assert callable(morpho.gradients.register)
     with pytest.raises(AttributeError, match="no attribute 'optimise'"):
         morpho.optimise  # noqa: B018
+
+
+def test_the_shell_completes_verbs() -> None:
+    environment = dict(os.environ, _MORPHO_COMPLETE="complete_bash", COMP_WORDS="morpho so", COMP_CWORD="1")
+    done = subprocess.run([sys.executable, "-m", "morpho"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["solve", "sources"]
 
 
 def test_solve_without_output_writes_nothing(

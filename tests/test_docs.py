@@ -1,11 +1,14 @@
 """The code in docs/ runs as it stands."""
 
+import json
 import re
 from pathlib import Path
 
 import morpho
+from morpho.problem.schema import reference, schema
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = "docs/problem.schema.json"
 
 
 def test_own_gradient_source_of_the_python_page(monkeypatch):
@@ -41,6 +44,19 @@ def test_problem_file_of_the_reference_page(tmp_path):
     (tmp_path / "page.yaml").write_text(text)
     problem = morpho.load_problem(tmp_path / "page.yaml")
     assert problem.optimizer.move_limit == 0.05
+
+
+def test_the_reference_of_keys_is_up_to_date():
+    assert reference() == (ROOT / "docs" / "keys.md").read_text(), "run scripts/key_reference.py"
+    assert schema() == json.loads((ROOT / "docs" / "problem.schema.json").read_text())
+    for block in ("## Problem", "## Filter", "## Gradient"):
+        assert block in reference()
+
+
+def test_ready_problems_name_the_schema_for_editors():
+    for path in (ROOT / "problems").rglob("*.yaml"):
+        first, _, named = path.read_text().partition("\n")[0].partition("$schema=")
+        assert first == "# yaml-language-server: " and (path.parent / named).resolve() == ROOT / SCHEMA, path
 
 
 def test_faults_are_tried():

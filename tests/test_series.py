@@ -117,7 +117,7 @@ def test_a_failure_is_passed_over_and_an_interruption_is_the_end(tmp_path, monke
 
     taken, todo = [], list(ends)
 
-    def ending(problem, output, comm, network, overwrite):
+    def ending(problem, output, comm, network, overwrite, time_limit):
         taken.append(network)
         return replace(solve(problem, comm=comm), status=todo.pop(0))
 

@@ -111,6 +111,9 @@ def parse_problem(
             file = _resolved(folder / name)
             said += _file_complaints(f"mesh.{key}", file, folder)
             problem = problem.model_copy(update={"mesh": problem.mesh.model_copy(update={key: str(file)})})
+    if problem.start is not None:
+        begun = problem.start.model_copy(update={"run": str(_resolved(folder / problem.start.run))})
+        problem = problem.model_copy(update={"start": begun})
     own = problem.objective.function
     if own is not None:
         if not allow_code:

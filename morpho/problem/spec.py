@@ -329,7 +329,7 @@ class OptimizerSpec(Spec):
         le=1,
         description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
     )
-    max_iterations: Count = 200
+    max_iterations: Whole = Field(200, ge=0, description="0: solve the start, and change nothing")
     tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
     objective_tolerance: Number = Field(5e-4, ge=0)
     window: Whole = Field(10, ge=2)
@@ -368,7 +368,14 @@ class Output(Spec):
     every: Count = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
     first: Whole = Field(10, ge=0, description="write every one of the first so many iterations")
     checkpoint_every: Count = Field(10, description="iterations between checkpoints")
+    picture_every: Count | None = Field(None, description="iterations between pictures/, drawn while the run goes on")
     checkpoint_minutes: Positive = Field(10.0, description="and at the latest after so many minutes")
+
+
+class Start(Spec):
+    """The design that a run starts from, on any mesh or grid; scaled to the volume that is asked for."""
+
+    run: str = Field(description="folder of another run, the path relative to the problem file")
 
 
 class Problem(Spec):
@@ -388,6 +395,7 @@ class Problem(Spec):
     objective: AnyObjective = Objective()
     constraints: Annotated[tuple[Constraint, ...], Field(min_length=1)]
     design: Design = Design()
+    start: Start | None = Field(None, description="default: a uniform design")
     gradient: GradientSpec = GradientSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
     solver: SolverSpec = SolverSpec()

@@ -43,9 +43,7 @@ def load_design(run_dir: Path, step: int = -1) -> Design:
     its files is missing, damaged, or not in the run folder.
     """
     index = Path(run_dir) / "design.pvd"
-    if not index.is_file():
-        raise InputError(f"{index}: no such file; give the folder of a run that has written a design.")
-    steps = re.findall(r'file="([^"]+)"', _whole_text(index))
+    steps = re.findall(r'file="([^"]+)"', _index(index))
     if not -len(steps) <= step < len(steps):
         raise InputError(f"{index}: got step {step}, the run has {len(steps)} written steps.")
     path = _inside(index.parent, index.parent, steps[step], set(_READERS), index)
@@ -65,6 +63,17 @@ def load_design(run_dir: Path, step: int = -1) -> Design:
     if isinstance(design, pyvista.ImageData):
         return design
     return design.clean(tolerance=0.0, produce_merge_map=False, average_point_data=False)
+
+
+def written_steps(run_dir: Path) -> list[int]:
+    """The iterations whose designs are written, in their order; local. Raises InputError as `load_design`."""
+    return [int(step) for step in re.findall(r'timestep="(\d{1,9})"', _index(Path(run_dir) / "design.pvd"))]
+
+
+def _index(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder of a run that has written a design.")
+    return _whole_text(path)
 
 
 def _inside(run_dir: Path, folder: Path, name: str, endings: set[str], named_in: Path) -> Path:

@@ -48,7 +48,8 @@ class HistoryRow:
     responses: Mapping[str, float] = field(default_factory=dict)  #: what each constraint is about, a column each
 
 
-_COLUMNS = [column.name for column in fields(HistoryRow) if column.name != "responses"]
+#: that every run has; the others are responses
+COLUMNS = [column.name for column in fields(HistoryRow) if column.name != "responses"]
 _INTEGERS = ("iteration", "exact_solves", "linear_iterations", "since", "gap", "coarse_iterations", "rollback")
 _TYPES = {"kind": str, "step": str} | dict.fromkeys(_INTEGERS, np.int64)
 
@@ -66,7 +67,7 @@ class History:
         """
         self._path = Path(path)
         self._comm = comm
-        self._columns = [*_COLUMNS, *(name for name in responses if name not in _COLUMNS)]
+        self._columns = [*COLUMNS, *(name for name in responses if name not in COLUMNS)]
         write_on_root(comm, self._path, lambda: self._open(append_from))
 
     def add(self, row: HistoryRow) -> None:
@@ -88,7 +89,7 @@ class History:
         replace_file(self._path, table.getvalue())
 
     def _append(self, row: HistoryRow) -> None:
-        values = {**row.responses, **{name: getattr(row, name) for name in _COLUMNS}}
+        values = {**row.responses, **{name: getattr(row, name) for name in COLUMNS}}
         cells = {k: v if isinstance(v, str) else repr(np.asarray(v).item()) for k, v in values.items()}
         line = io.StringIO()
         writer = csv.DictWriter(line, self._columns, restval="nan", extrasaction="ignore", lineterminator="\n")
@@ -118,7 +119,7 @@ def read_history(path: Path) -> dict[str, NDArray]:
         if "\n" not in Path(path).read_text(encoding="utf-8"):
             raise ValueError("it is cut off")
         rows = _complete_rows(Path(path))
-        columns = list(rows[0]) if rows else _COLUMNS
+        columns = list(rows[0]) if rows else COLUMNS
         return {name: np.array([row[name] for row in rows], dtype=_TYPES.get(name, float)) for name in columns}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(f"{path}: not a readable history ({error}).") from error

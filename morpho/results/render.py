@@ -24,7 +24,7 @@ _TIMEOUT = 600.0  #: seconds for one picture, by software rendering
 _ADVICE = "Install Xvfb, or set DISPLAY to a working display."
 
 
-def report(run_dir: Path, symmetric: bool = False) -> tuple[Path, Path]:
+def pictures(run_dir: Path, symmetric: bool = False) -> tuple[Path, Path]:
     """Draw the last design and the history of a run into its folder, and give their paths; local.
 
     Raises InputError, before anything is drawn, for what it can tell beforehand; else see `render`, `plot_history`.
@@ -53,6 +53,11 @@ def render(
     Raises InputError if there is nothing to draw, StorageError if the PNG could not be written.
     """
     _draw("morpho.results.scene", run_dir, output_png, level, *size, symmetric)
+
+
+def draw_album(run_dir: Path, folder: Path, symmetric: bool = False) -> None:
+    """Draw what `morpho.results.album` says into a folder; local, raises as `render` does."""
+    _draw("morpho.results.album", run_dir, folder, symmetric)
 
 
 def picture_faces(faces: dict[int, NDArray], output_png: Path) -> None:

@@ -18,15 +18,16 @@ from morpho.errors import InputError
 from morpho.results import inside
 
 LOCK = ".lock"
-WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*", inside.FILE)
+WRITTEN = ("problem.yaml", "result.json", "log.txt", "history.*", "design.*", "report.html", inside.FILE)
 #: files that a run reads or goes on with
 CONTINUED = (LOCK, "problem.yaml", "result.json", "log.txt", "history.csv", "design.pvd")
 #: what `morpho export` and `morpho report` have made of the design of a moment
-DERIVED = ("design.stl", "design.ply", "design.png", "history.png")
+DERIVED = ("design.stl", "design.ply", "design.png", "history.png", "report.html")
 BENCH = ("bench.json", "bench.md", "bench.png")
 #: folders of a run, each before those within it, and what may be removed from them
 STORES = {
     "vtk": ("design_*.vt[ui]", "design_*.pvt[ui]"),
+    "pictures": ("design_*.png",),
     "checkpoint": (),
     "checkpoint/a": ("*.npy", "meta*.json"),
     "checkpoint/b": ("*.npy", "meta*.json"),

@@ -17,6 +17,13 @@ _INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render
 
 _PART, _LINES = "#a9c4d6", "#6a6a6a"
 _MARGIN = 1.06
+#: where the viewer is, and what is up
+VIEWS = {
+    "corner": ((1.0, -1.0, 1.0), (0.0, 0.0, 1.0)),
+    "front": ((0.0, -1.0, 0.0), (0.0, 0.0, 1.0)),
+    "side": ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
+    "top": ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0)),
+}
 #: position relative to the viewer (right, up, towards) and intensity: key, fill and head light
 _LIGHTS = (((-1.0, 0.9, 1.0), 0.58), ((1.5, 0.2, 0.8), 0.32), ((0.0, 0.0, 1.0), 0.35))
 
@@ -27,15 +34,32 @@ def draw(run_dir: Path, output: Path, level: float, size: tuple[int, int], symme
     Raises InputError if there is none or it is empty at this level, OSError if the PNG cannot be written.
     """
     design = whole_design(run_dir, (lambda _, __: [(0, False)]) if symmetric else no_planes)
+    part = None if is_planar(design) else part_surface(design, level)
+    save(output, picture(design, part, size))
+
+
+def save(output: Path, image: np.ndarray) -> None:
+    """Write pixels as a PNG; local."""
+    Image.fromarray(image).save(output, format="PNG", optimize=True)
+
+
+def picture(
+    design: Design, part: pyvista.PolyData | None, size: tuple[int, int], view: str = "corner", clear: bool = False
+) -> np.ndarray:
+    """Pixels of a design; of a 3-D one of its part, from one of VIEWS; local.
+
+    Args:
+        clear: whether nothing is behind it, for pages that are light or dark.
+    """
     plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting=None)
     plotter.background_color = "white"
-    if is_planar(design):
+    if part is None:
         _add_planar(plotter, design)
     else:
-        _add_solid(plotter, design, level)
-    picture = plotter.screenshot(return_img=True)
+        _add_solid(plotter, design, part, VIEWS[view])
+    image = plotter.screenshot(return_img=True, transparent_background=clear)
     plotter.close()
-    Image.fromarray(np.asarray(picture)).save(output, format="PNG")
+    return np.asarray(image)
 
 
 def _add_planar(plotter: pyvista.Plotter, design: Design) -> None:
@@ -53,9 +77,11 @@ def _add_planar(plotter: pyvista.Plotter, design: Design) -> None:
     _look_along(plotter, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0]))
 
 
-def _add_solid(plotter: pyvista.Plotter, design: Design, level: float) -> None:
+def _add_solid(
+    plotter: pyvista.Plotter, design: Design, part: pyvista.PolyData, view: tuple[tuple[float, ...], tuple[float, ...]]
+) -> None:
     plotter.add_mesh(
-        part_surface(design, level),
+        part,
         color=_PART,
         smooth_shading=True,
         split_sharp_edges=True,
@@ -69,7 +95,7 @@ def _add_solid(plotter: pyvista.Plotter, design: Design, level: float) -> None:
     for position, intensity in _LIGHTS:
         plotter.add_light(pyvista.Light(position=position, intensity=intensity, light_type="camera light"))
     plotter.enable_anti_aliasing("ssaa")
-    _look_along(plotter, np.array([1.0, -1.0, 1.0]), np.array([0.0, 0.0, 1.0]))
+    _look_along(plotter, *map(np.array, view))
 
 
 def _outline(design: Design) -> pyvista.PolyData:

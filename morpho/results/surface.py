@@ -102,13 +102,14 @@ def no_planes(_: Path, __: Design) -> list[Plane]:
     return []
 
 
-def whole_design(run_dir: Path, planes: Callable[[Path, Design], list[Plane]] = no_planes) -> Design:
-    """The last design with its images in some faces of the box, and that of a voxelized part with its walls; local.
+def whole_design(run_dir: Path, planes: Callable[[Path, Design], list[Plane]] = no_planes, step: int = -1) -> Design:
+    """A written design, by default the last, with its images in some faces of the box, and that of a voxelized part
+    with its walls; local.
 
     Raises:
         InputError: there is none, or what `planes` raises.
     """
-    design = load_design(run_dir)
+    design = load_design(run_dir, step)
     walls = surface_in(run_dir) if INSIDE in design.cell_data else None
     for axis, high in planes(run_dir, design):
         if walls is not None:

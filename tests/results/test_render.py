@@ -15,7 +15,7 @@ from results_boxes import box, centres, image_box
 
 from morpho.errors import InputError, MorphoError, StorageError
 from morpho.results.history import History, HistoryRow
-from morpho.results.render import plot_history, render, report
+from morpho.results.render import pictures, plot_history, render
 from morpho.results.vtk import VtkSeries
 
 needs_display = pytest.mark.skipif(
@@ -126,6 +126,6 @@ def test_a_report_is_refused_before_anything_is_drawn(tmp_path, name, content, w
     else:
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):
-        report(tmp_path)
+        pictures(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".png" and path.name != name]
     assert not (tmp_path / "theirs.png").exists()
