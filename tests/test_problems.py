@@ -61,7 +61,7 @@ COARSE = {
     "extruded_profile_3d": (["mesh.box.cells=[20,20,16]", "design.filter.radius=3"], 4.54442136, 1.62413255),
     "cast_part_3d": (["mesh.box.cells=[24,18,15]", "design.filter.radius=3"], 13.8151725, 8.60122803),
     "overhang_cantilever_3d": (["mesh.box.cells=[24,12,12]", "design.filter.radius=4"], 106.946749, 102.22737),
-    "porous_infill_3d": (["mesh.box.cells=[24,12,24]", "design.filter.radius=3"], 7.00510068, 9.97382942),
+    "porous_infill_3d": (["mesh.box.cells=[48,3,24]", "design.filter.radius=4"], 39.3776709, 45.4348631),
     "displacement_limit_3d": (["mesh.box.cells=[20,10,10]", "design.filter.radius=0.2"], 0.514271352, 0.234942243),
 }
 
