@@ -82,9 +82,9 @@ def measure() -> dict[str, list[float]]:
 def table(figures: dict[str, dict[str, list[float]]]) -> str:
     lines = [
         "# What rules of making cost\n",
-        "Seconds per million cells and rank, on about a million cells, the fastest of five; made by",
-        "`scripts/env python3 scripts/bench_rules.py`. Each is applied once a design and pulled back once for the",
-        "objective and each constraint; with a filter, equal cells (symmetry, repeat, extrude) are taken twice.\n",
+        "Made by `scripts/env python3 scripts/bench_rules.py`: seconds per million cells and rank, on about a",
+        "million cells, the fastest of five. Each map is applied once a design. It is pulled back once for the",
+        "objective and each constraint. With a filter, equal cells (symmetry, repeat, extrude) are taken twice.\n",
         "| map | apply, 1 rank | pullback | apply, 2 ranks | pullback |",
         "|---|---|---|---|---|",
     ]

@@ -1,7 +1,7 @@
-"""Solve ready problems and picture them in docs/gallery: scripts/env python3 scripts/gallery.py [NAME...]
+"""Solve ready problems and picture them in docs/gallery: scripts/env python3 scripts/gallery.py [--page] [NAME...]
 
 By default all that the gallery shows. Each is `mpirun -n 2 morpho solve` as it stands and `morpho report`; the page
-docs/gallery/README.md is made from the comment and the result of each.
+docs/gallery/README.md is made from the comment and the result of each. `--page` writes the page alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ FIGURES = PAGE / "figures.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="ready problems")
-    names = parser.parse_args().names or SHOWN
+    parser.add_argument("--page", action="store_true", help="solve nothing, write the page")
+    given = parser.parse_args()
+    names = [] if given.page else given.names or SHOWN
     PAGE.mkdir(parents=True, exist_ok=True)
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     for name in names:
@@ -83,9 +85,11 @@ def text(name: str, result: dict) -> str:
     if name in VARIANTS:
         story = f"The same with `{' '.join(f'--set {override}' for override in VARIANTS[name])}`."
     limits = "; ".join(f"{key} {r['value']:.5g} of {r['limit']:g}" for key, r in result["responses"].items())
+    ready = f"[{name.split()[0]}](../../problems/{name.split()[0]}.yaml)"
     return (
-        f"\n## {name}\n\n{story}\n\n{result['n_cells']:,} cells, {result['iterations']} iterations. "
-        f"Objective {result['objective']:.5g}; {limits}.\n\n![{name}]({picture(name)}.png)\n"
+        f"\n## {name}\n\n{story}\n\n| problem file | cells | iterations | objective | limits |\n|---|---|---|---|---|\n"
+        f"| {ready} | {result['n_cells']:,} | {result['iterations']} | {result['objective']:.5g} | {limits} |\n\n"
+        f"![{name}]({picture(name)}.png)\n"
     )
 
 

@@ -315,9 +315,9 @@ class Design(Spec):
 class OptimizerSpec(Spec):
     """Design update and stopping rule.
 
-    The run stops once no design variable changed by more than `tolerance`, or the objective stayed within
-    `objective_tolerance` (relative) over the last `window` iterations with all constraints met; never while a
-    continuation is still under way.
+    The run stops once no design variable changed by more than `tolerance`. It also stops once the objective stayed
+    within `objective_tolerance` (relative) over the last `window` iterations with all constraints met. It never stops
+    while a continuation is still under way.
     """
 
     kind: Literal["auto", "oc", "mma"] = Field(
