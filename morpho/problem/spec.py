@@ -24,7 +24,19 @@ from morpho.problem.acting import (
     Support,
     TemperatureProbe,
 )
-from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
+from morpho.problem.base import (
+    Continuation,
+    Count,
+    Number,
+    OneOf,
+    Positive,
+    Schedule,
+    Spec,
+    Stages,
+    Vector,
+    Whole,
+    value_at,
+)
 from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.making import Casting, Overhang, Repeat, Symmetry
@@ -312,6 +324,16 @@ class Design(Spec):
         return self.casting is not None or self.overhang is not None
 
 
+class Stage(Spec):
+    """What is in force up to an iteration; what a stage does not give stays as in the one before."""
+
+    until: Count | None = Field(None, description="its last iteration; the last stage needs none")
+    penalty: Positive | None = Field(None, description="of the interpolation, instead of material.penalty")
+    beta: Positive | None = Field(None, description="sharpness, instead of design.projection.beta")
+    radius: Positive | None = Field(None, description="of a cone filter, instead of design.filter.radius")
+    move_limit: Number | None = Field(None, gt=0, le=1, description="instead of optimizer.move_limit")
+
+
 class OptimizerSpec(Spec):
     """Design update and stopping rule.
 
@@ -329,6 +351,7 @@ class OptimizerSpec(Spec):
         le=1,
         description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
     )
+    stages: tuple[Stage, ...] = Field((), description="continuation of everything, row by row")
     max_iterations: Count = 200
     tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
     objective_tolerance: Number = Field(5e-4, ge=0)
@@ -456,14 +479,56 @@ class Problem(Spec):
         falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function
         return "oc" if one_volume and plain and falls and not self.weighs and not self.warmed else "mma"
 
+    def _staged(self, name: str, given: float | Continuation) -> float | Continuation | Stages:
+        """A continuation parameter: of the stages where these have it, else as it is given."""
+        stages = self.optimizer.stages
+        said: list[float | None] = [getattr(stage, name) for stage in stages]
+        if isinstance(given, Continuation) or not any(said):
+            return given
+        values, value = [], given
+        for changed in said:
+            value = changed or value
+            values.append(value)
+        return Stages(tuple(stage.until or 0 for stage in stages[:-1]), tuple(values))
+
+    @property
+    def penalty(self) -> float | Continuation | Stages:
+        """Of the interpolation."""
+        return self._staged("penalty", self.material.penalty)
+
+    @property
+    def beta(self) -> float | Continuation | Stages | None:
+        """Sharpness of the projection, None without one."""
+        return None if self.design.projection is None else self._staged("beta", self.design.projection.beta)
+
+    @property
+    def radius(self) -> float | Continuation | Stages | None:
+        """Of the filter, None without one."""
+        radius = self.design.filter.radius
+        return None if radius is None else self._staged("radius", radius)
+
+    @property
+    def radii(self) -> list[float]:
+        """Every radius that the filter takes."""
+        staged = [stage.radius for stage in self.optimizer.stages if stage.radius is not None]
+        first = not self.optimizer.stages or self.optimizer.stages[0].radius is None
+        given = [self.design.filter.radius] if first and self.design.filter.radius is not None else []
+        return sorted({*given, *staged})
+
+    @property
+    def continued(self) -> dict[str, float | Continuation | Stages]:
+        """Everything that may change from iteration to iteration and makes another problem of it."""
+        every = {"penalty": self.penalty, "beta": self.beta, "radius": self.radius}
+        return {name: schedule for name, schedule in every.items() if schedule is not None}
+
     def move_limit(self, iteration: int) -> float:
         """Largest change of a design variable in a design iteration.
 
         Where none is given it follows the sharpness of the projection: one step may not turn a cell over.
         """
-        projection = self.design.projection
-        steepest = value_at(projection.beta, iteration) if projection else 1.0
-        return self.optimizer.move_limit or min(MOVE_LIMIT, MOVE_LIMIT * GENTLE / steepest)
+        steepest = 1.0 if self.beta is None else value_at(self.beta, iteration)
+        usual = self.optimizer.move_limit or min(MOVE_LIMIT, MOVE_LIMIT * GENTLE / steepest)
+        return value_at(self._staged("move_limit", usual), iteration)
 
     @model_validator(mode="before")
     @classmethod
