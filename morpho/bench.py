@@ -172,8 +172,7 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
 
 def _judged(problem: Problem) -> tuple[int, int]:
     """The first iteration whose design is judged, where every continuation is at its end, and how many to the next."""
-    projection, last = problem.design.projection, problem.optimizer.max_iterations
-    schedules = [problem.material.penalty] + ([projection.beta] if projection else [])
+    last, schedules = problem.optimizer.max_iterations, problem.continued.values()
     ends = (i for i in range(1, last) if all(value_at(s, i) == value_at(s, last) for s in schedules))
     first = next(ends, last)
     return first, max(1, -(-(last - first + 1) // JUDGED))

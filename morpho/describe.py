@@ -14,7 +14,7 @@ from morpho.mesh import Mesh
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.problem.acting import Seen
-from morpho.problem.base import Continuation
+from morpho.problem.base import Continuation, Stages
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.spec import (
     ComplianceConstraint,
@@ -138,12 +138,12 @@ def _material(problem: Problem, dim: int) -> str:
     if problem.physics == "heat":
         return (
             f"material: conductivity {material.conductivity:g}, {material.interpolation} with penalty "
-            f"{_schedule(material.penalty)}, void {material.E_min_ratio:g} of it"
+            f"{_schedule(problem.penalty)}, void {material.E_min_ratio:g} of it"
         )
     plane = f", plane {material.plane}" if dim == 2 else ""
     return (
         f"material: E {material.E:g}, nu {material.nu:g}{plane}, {material.interpolation} with penalty "
-        f"{_schedule(material.penalty)}, void {material.E_min_ratio:g} of E"
+        f"{_schedule(problem.penalty)}, void {material.E_min_ratio:g} of E"
     )
 
 
@@ -206,9 +206,9 @@ def _filter(problem: Problem, cell_size: float) -> str:
 
 def _projection(problem: Problem) -> str:
     projection = problem.design.projection
-    if projection is None:
+    if projection is None or problem.beta is None:
         return "projection: none"
-    said = f"projection: eta {projection.eta:g}, beta {_schedule(projection.beta)}"
+    said = f"projection: eta {projection.eta:g}, beta {_schedule(problem.beta)}"
     robust, radius = problem.design.robust, problem.design.filter.radius
     if robust is None or radius is None:
         return said
@@ -219,7 +219,12 @@ def _projection(problem: Problem) -> str:
     )
 
 
-def _schedule(schedule: float | Continuation) -> str:
+def _schedule(schedule: float | Continuation | Stages) -> str:
+    if isinstance(schedule, Stages):
+        ends = [
+            f"{value:g} up to iteration {until}" for until, value in zip(schedule.until, schedule.values, strict=False)
+        ]
+        return ", ".join([*ends, f"{schedule.values[-1]:g} from there on"])
     if not isinstance(schedule, Continuation):
         return f"{schedule:g}"
     change = f"times {schedule.factor:g}" if schedule.factor is not None else f"plus {schedule.step:g}"

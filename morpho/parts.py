@@ -135,15 +135,11 @@ class Parts:
 
     def parameters(self, iteration: int) -> dict[str, float]:
         """Continuation parameters at an iteration (local)."""
-        projection = self.problem.design.projection
-        values = {"penalty": value_at(self.problem.material.penalty, iteration)}
-        if projection is not None:
-            values["beta"] = value_at(projection.beta, iteration)
-        return values
+        return {name: value_at(schedule, iteration) for name, schedule in self.problem.continued.items()}
 
     def settled(self, iteration: int) -> bool:
         """Whether every continuation has come to its end (local)."""
-        return is_settled(self.problem.material.penalty, iteration) and self.design.settled(iteration)
+        return all(is_settled(schedule, iteration) for schedule in self.problem.continued.values())
 
     def __enter__(self) -> Parts:
         return self

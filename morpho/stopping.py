@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from morpho.problem.spec import OptimizerSpec
+from morpho.problem.solving import OptimizerSpec
 
 FEASIBLE = 1e-3
 

@@ -9,6 +9,7 @@ import morpho
 PROBLEMS = Path(__file__).parent.parent / "problems"
 
 #: name -> (overrides that make it coarse, objective of the first and of the third design)
+RECORD_RADII = [f"optimizer.stages[{i}].radius={radius}" for i, radius in enumerate((0.2, 0.18, 0.16, 0.15))]
 COARSE = {
     "mbb_2d": (["mesh.box.cells=[60,20]"], 1007.0221, 665.69391),
     "black_box_2d": (
@@ -62,6 +63,7 @@ COARSE = {
     "cast_part_3d": (["mesh.box.cells=[24,18,15]", "design.filter.radius=3"], 13.8151725, 8.60122803),
     "overhang_cantilever_3d": (["mesh.box.cells=[24,12,12]", "design.filter.radius=4"], 106.946749, 102.22737),
     "porous_infill_3d": (["mesh.box.cells=[48,3,24]", "design.filter.radius=4"], 39.3776709, 45.4348631),
+    "record_cantilever": (["mesh.box.cells=[20,10,10]", *RECORD_RADII], 308.554561, 165.443473),
     "displacement_limit_3d": (["mesh.box.cells=[20,10,10]", "design.filter.radius=0.2"], 0.514271352, 0.234942243),
 }
 

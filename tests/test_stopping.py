@@ -10,7 +10,7 @@ from running import write_mbb
 
 import morpho
 from morpho import Status
-from morpho.problem.spec import OptimizerSpec
+from morpho.problem.solving import OptimizerSpec
 from morpho.step import Step
 from morpho.stopping import FEASIBLE, has_converged, without_drift
 

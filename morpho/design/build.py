@@ -26,7 +26,7 @@ from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, cells_in
 from morpho.parallel import global_dot, global_sum
-from morpho.problem.base import is_settled, value_at
+from morpho.problem.base import value_at
 from morpho.problem.spec import LocalVolumeConstraint, Problem, VolumeConstraint
 
 WIDEST = 1e7  #: filter radius over the size of the mesh, and the other way round, beyond which it is a slip
@@ -77,7 +77,7 @@ class Design:
         self._check(solid, void)
 
         spec = problem.design.filter
-        self._filter: list[DesignMap] = []
+        self._filters: dict[float, list[DesignMap]] = {}  #: by radius
         self.sensitivity_filter: SensitivityFilter | None = None
         self.too_coarse = 0.0  #: share of the volume where the cells smooth more than the filter should
         if spec.radius is not None:
@@ -87,22 +87,22 @@ class Design:
         if spec.kind == "helmholtz":
             length = length_parameter(spec.radius)
             pde = _pde(mesh, length)
-            self._filter, self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
+            self._filters[spec.radius], self.too_coarse = [HelmholtzFilter(pde)], pde.too_coarse
             self._close.append(pde.close)
+        elif spec.kind == "sensitivity":
+            self.sensitivity_filter = SensitivityFilter(self._neighbourhood(spec.radius), mesh.volumes)
         else:
-            neighbourhood = self._neighbourhood(spec.radius)
-            if spec.kind == "cone":
-                self._filter = [ConeFilter(neighbourhood)]
-            else:
-                self.sensitivity_filter = SensitivityFilter(neighbourhood, mesh.volumes)
-        if self._filter and self.making.again:
-            self._filter.append(self.making.again)
+            for radius in problem.radii:
+                self._filters[radius] = [ConeFilter(self._neighbourhood(radius))]
+        if self.making.again:
+            for maps in self._filters.values():
+                maps.append(self.making.again)
 
     def at(self, iteration: int) -> Chain:
         """The map in force at a design iteration (local)."""
         projection = self._projection(iteration)
         projected = [projection] if projection else []
-        return Chain([*self._before, *self._filter, *projected, *self._shape, self.passive])
+        return Chain([*self._before, *self._filter(iteration), *projected, *self._shape, self.passive])
 
     def realise(self, iteration: int, x: Array) -> Realised:
         """The physical densities of a design variable (n,) at a design iteration (collective)."""
@@ -110,9 +110,9 @@ class Design:
         if robust is None:
             rho, pullback = self.at(iteration).apply(x)
             return Realised(rho, pullback, rho, pullback)
-        assert self.problem.design.projection is not None
-        beta = value_at(self.problem.design.projection.beta, iteration)
-        filtered, unfilter = Chain([*self._before, *self._filter]).apply(x)
+        assert self.problem.beta is not None
+        beta = value_at(self.problem.beta, iteration)
+        filtered, unfilter = Chain([*self._before, *self._filter(iteration)]).apply(x)
 
         def at(eta: float) -> tuple[Array, Pullback]:
             rho, pullback = Chain([HeavisideProjection(beta, eta), *self._shape, self.passive]).apply(filtered)
@@ -121,8 +121,11 @@ class Design:
         return Realised(*at(0.5), *at(1 - robust.eta), at(robust.eta))
 
     def _projection(self, iteration: int) -> HeavisideProjection | None:
-        spec = self.problem.design.projection
-        return None if spec is None else HeavisideProjection(value_at(spec.beta, iteration), spec.eta)
+        spec, beta = self.problem.design.projection, self.problem.beta
+        return None if spec is None or beta is None else HeavisideProjection(value_at(beta, iteration), spec.eta)
+
+    def _filter(self, iteration: int) -> list[DesignMap]:
+        return self._filters[value_at(self.problem.radius or 0.0, iteration)] if self._filters else []
 
     @property
     def is_linear(self) -> bool:
@@ -133,11 +136,6 @@ class Design:
     def is_curved(self) -> bool:
         """Whether the volume is far from linear in x (local)."""
         return self.problem.design.projection is not None or self.problem.design.is_shaped
-
-    def settled(self, iteration: int) -> bool:
-        """Whether no continuation of the map is under way (local)."""
-        projection = self.problem.design.projection
-        return projection is None or is_settled(projection.beta, iteration)
 
     def initial(self) -> Array:
         """(n,) start in the cells that are designed, such that the whole has the volume asked for (collective).

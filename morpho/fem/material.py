@@ -47,12 +47,15 @@ class Ramp:
 
 
 def _power(rho: Array, exponent: float) -> Array:
-    """rho**exponent; small whole exponents by multiplication, many times faster."""
-    if exponent not in (2.0, 3.0):
+    """rho**exponent; multiples of a half up to 4.5 by products and a root, many times faster."""
+    whole, half = divmod(exponent, 1.0)
+    if half not in (0.0, 0.5) or not 1 <= whole <= 4:
         return np.asarray(rho**exponent)
-    power = rho * rho
-    if exponent == 3.0:
+    power = rho.copy()
+    for _ in range(int(whole) - 1):
         power *= rho
+    if half:
+        power *= np.sqrt(rho)
     return power
 
 
@@ -78,7 +81,7 @@ def make_material(problem: Problem, iteration: int) -> Material:
     """Interpolation with the penalty that is in force at a design iteration (local)."""
     m = problem.material
     solid = m.conductivity if problem.physics == "heat" else m.E
-    return INTERPOLATIONS[m.interpolation](solid, m.E_min_ratio, value_at(m.penalty, iteration))
+    return INTERPOLATIONS[m.interpolation](solid, m.E_min_ratio, value_at(problem.penalty, iteration))
 
 
 def lame(E: float, nu: float, dim: int, plane: str) -> tuple[float, float]:

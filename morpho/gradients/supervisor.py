@@ -17,7 +17,7 @@ from morpho.gradients.physics import Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
 from morpho.problem.gradient_spec import GradientSpec
-from morpho.problem.spec import OptimizerSpec
+from morpho.problem.solving import OptimizerSpec
 
 log = logging.getLogger("morpho")
 

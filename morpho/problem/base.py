@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from bisect import bisect_left
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -89,6 +90,21 @@ class Continuation(Spec):
         return self.at(max(1, iteration - self.every)) >= self.max
 
 
+class Stages(NamedTuple):
+    """A parameter that is said stage by stage."""
+
+    until: tuple[int, ...]  #: last iteration of each stage but the last
+    values: tuple[float, ...]  #: of each stage
+
+    def at(self, iteration: int) -> float:
+        """Value at a design iteration (1, 2, ...)."""
+        return self.values[bisect_left(self.until, iteration)]
+
+    def settled(self, iteration: int) -> bool:
+        """Whether the final value is in force."""
+        return all(value == self.values[-1] for value in self.values[bisect_left(self.until, iteration) :])
+
+
 def _which(value: Any) -> str:
     return "schedule" if isinstance(value, dict | Continuation) else "number"
 
@@ -98,11 +114,11 @@ Schedule = Annotated[
 ]
 
 
-def value_at(schedule: float | Continuation, iteration: int) -> float:
+def value_at(schedule: float | Continuation | Stages, iteration: int) -> float:
     """Value of a number or a continuation at a design iteration."""
-    return schedule.at(iteration) if isinstance(schedule, Continuation) else schedule
+    return schedule.at(iteration) if isinstance(schedule, Continuation | Stages) else schedule
 
 
-def is_settled(schedule: float | Continuation, iteration: int) -> bool:
+def is_settled(schedule: float | Continuation | Stages, iteration: int) -> bool:
     """Whether a number or a continuation has reached its final value for good."""
-    return schedule.settled(iteration) if isinstance(schedule, Continuation) else True
+    return schedule.settled(iteration) if isinstance(schedule, Continuation | Stages) else True

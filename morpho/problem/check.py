@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from morpho.functionals import registry
 from morpho.problem import check_making
 from morpho.problem.acting import Seen
+from morpho.problem.base import Continuation
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.regions import Region
 from morpho.problem.spec import (
@@ -259,7 +261,7 @@ def check_consistency(problem: Problem) -> list[str]:
         )
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
-    said += _robust(problem) + check_making.complaints(problem.design)
+    said += _stages(problem) + _robust(problem) + check_making.complaints(problem.design)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
     for place, region in regions(problem):
@@ -268,6 +270,29 @@ def check_consistency(problem: Problem) -> list[str]:
         said += _check_box(problem, problem.mesh.box)
     if problem.mesh.dim is not None:
         said += check_dimension(problem, problem.mesh.dim)
+    return said
+
+
+def _stages(problem: Problem) -> list[str]:
+    """Complaints about stages that are out of order, or change what is not there (local)."""
+    stages, said = problem.optimizer.stages, []
+    ends = [stage.until for stage in stages]
+    for i, (end, next_end) in enumerate(pairwise(ends)):
+        if end is None:
+            said.append(f"optimizer.stages[{i}].until: missing; only the last stage needs none")
+        elif next_end is not None and next_end <= end:
+            said.append(f"optimizer.stages[{i + 1}].until: got {next_end}, not after {end}, where the one before ends")
+    given = {name for name in ("penalty", "beta", "radius") if any(getattr(stage, name) for stage in stages)}
+    design = problem.design
+    if "beta" in given and design.projection is None:
+        said.append("optimizer.stages: beta is of a projection; add design.projection")
+    if "radius" in given and design.filter.kind != "cone":
+        said.append(f"optimizer.stages: radius changes a cone filter only; design.filter.kind is {design.filter.kind}")
+    both = {"penalty": problem.material.penalty, "beta": design.projection.beta if design.projection else None}
+    homes = {"penalty": "material.penalty", "beta": "design.projection.beta"}
+    for name in sorted(given & both.keys()):
+        if isinstance(both[name], Continuation):
+            said.append(f"optimizer.stages: {name} is a continuation in {homes[name]} already; give one of them")
     return said
 
 

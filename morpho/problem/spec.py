@@ -24,11 +24,24 @@ from morpho.problem.acting import (
     Support,
     TemperatureProbe,
 )
-from morpho.problem.base import Count, Number, OneOf, Positive, Schedule, Spec, Vector, Whole, value_at
+from morpho.problem.base import (
+    Continuation,
+    Count,
+    Number,
+    OneOf,
+    Positive,
+    Schedule,
+    Spec,
+    Stages,
+    Vector,
+    Whole,
+    value_at,
+)
 from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.making import Casting, Overhang, Repeat, Symmetry
 from morpho.problem.regions import Axis, Region
+from morpho.problem.solving import OptimizerSpec, Output, SolverSpec, Start
 
 NAME_BYTES = 200  #: of a name, which is also that of a folder
 MOVE_LIMIT = 0.2
@@ -312,72 +325,6 @@ class Design(Spec):
         return self.casting is not None or self.overhang is not None
 
 
-class OptimizerSpec(Spec):
-    """Design update and stopping rule.
-
-    The run stops once no design variable changed by more than `tolerance`. It also stops once the objective stayed
-    within `objective_tolerance` (relative) over the last `window` iterations with all constraints met. It never stops
-    while a continuation is still under way.
-    """
-
-    kind: Literal["auto", "oc", "mma"] = Field(
-        "auto", description="auto: oc for compliance with one volume constraint and no self weight, else mma"
-    )
-    move_limit: Number | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
-    )
-    max_iterations: Whole = Field(200, ge=0, description="0: solve the start, and change nothing")
-    tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
-    objective_tolerance: Number = Field(5e-4, ge=0)
-    window: Whole = Field(10, ge=2)
-
-
-class SolverSpec(Spec):
-    """Linear solver of the state equation; options for PETSc take the prefix elasticity_ or heat_."""
-
-    preset: Literal["auto", "direct", "multigrid", "hypre"] = Field(
-        "auto", description="auto: direct below a size, then conjugate gradients with algebraic multigrid"
-    )
-    rtol: Number = Field(1e-8, gt=0, lt=1, description="relative residual of the iterative solve")
-    max_iterations: Count = 2000
-    stop: Literal["residual", "sensitivity"] = Field(
-        "residual", description="sensitivity (voxel engine): also stop once the derivatives no longer change"
-    )
-    sensitivity_rtol: Number = Field(
-        1e-3, gt=0, lt=1, description="relative change of the derivatives over four iterations"
-    )
-    degree: Literal[1, 2] = Field(1, description="polynomial degree of the displacement")
-    petsc_options: dict[str, str | int | float | bool | None] = Field(
-        {}, description="PETSc options of this solver; a leading - and the prefix may be left out"
-    )
-
-    @field_validator("petsc_options", mode="before")
-    @classmethod
-    def _without_prefix(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {re.sub("^-?(elasticity_|heat_)?", "", str(key)): v for key, v in value.items()}
-
-
-class Output(Spec):
-    """What is written to the run folder, and how often."""
-
-    every: Count = Field(20, description="iterations between fields in design.pvd; the first 10 are all there")
-    first: Whole = Field(10, ge=0, description="write every one of the first so many iterations")
-    checkpoint_every: Count = Field(10, description="iterations between checkpoints")
-    picture_every: Count | None = Field(None, description="iterations between pictures/, drawn while the run goes on")
-    checkpoint_minutes: Positive = Field(10.0, description="and at the latest after so many minutes")
-
-
-class Start(Spec):
-    """The design that a run starts from, on any mesh or grid; scaled to the volume that is asked for."""
-
-    run: str = Field(description="folder of another run, the path relative to the problem file")
-
-
 class Problem(Spec):
     """A whole topology optimization problem, frozen."""
 
@@ -464,14 +411,56 @@ class Problem(Spec):
         falls = self.objective.kind in ("compliance", "black_box") and not self.objective.function
         return "oc" if one_volume and plain and falls and not self.weighs and not self.warmed else "mma"
 
+    def _staged(self, name: str, given: float | Continuation) -> float | Continuation | Stages:
+        """A continuation parameter: of the stages where these have it, else as it is given."""
+        stages = self.optimizer.stages
+        said: list[float | None] = [getattr(stage, name) for stage in stages]
+        if isinstance(given, Continuation) or not any(said):
+            return given
+        values, value = [], given
+        for changed in said:
+            value = changed or value
+            values.append(value)
+        return Stages(tuple(stage.until or 0 for stage in stages[:-1]), tuple(values))
+
+    @property
+    def penalty(self) -> float | Continuation | Stages:
+        """Of the interpolation."""
+        return self._staged("penalty", self.material.penalty)
+
+    @property
+    def beta(self) -> float | Continuation | Stages | None:
+        """Sharpness of the projection, None without one."""
+        return None if self.design.projection is None else self._staged("beta", self.design.projection.beta)
+
+    @property
+    def radius(self) -> float | Continuation | Stages | None:
+        """Of the filter, None without one."""
+        radius = self.design.filter.radius
+        return None if radius is None else self._staged("radius", radius)
+
+    @property
+    def radii(self) -> list[float]:
+        """Every radius that the filter takes."""
+        staged = [stage.radius for stage in self.optimizer.stages if stage.radius is not None]
+        first = not self.optimizer.stages or self.optimizer.stages[0].radius is None
+        given = [self.design.filter.radius] if first and self.design.filter.radius is not None else []
+        return sorted({*given, *staged})
+
+    @property
+    def continued(self) -> dict[str, float | Continuation | Stages]:
+        """Everything that may change from iteration to iteration and makes another problem of it."""
+        every = {"penalty": self.penalty, "beta": self.beta, "radius": self.radius}
+        return {name: schedule for name, schedule in every.items() if schedule is not None}
+
     def move_limit(self, iteration: int) -> float:
         """Largest change of a design variable in a design iteration.
 
         Where none is given it follows the sharpness of the projection: one step may not turn a cell over.
         """
-        projection = self.design.projection
-        steepest = value_at(projection.beta, iteration) if projection else 1.0
-        return self.optimizer.move_limit or min(MOVE_LIMIT, MOVE_LIMIT * GENTLE / steepest)
+        steepest = 1.0 if self.beta is None else value_at(self.beta, iteration)
+        usual = self.optimizer.move_limit or min(MOVE_LIMIT, MOVE_LIMIT * GENTLE / steepest)
+        return value_at(self._staged("move_limit", usual), iteration)
 
     @model_validator(mode="before")
     @classmethod

@@ -35,6 +35,7 @@ class HistoryRow:
     max_constraint: float = nan
     penalty: float = nan
     beta: float = nan
+    radius: float = nan
     move_limit: float = nan
     #: exact, correction (solved loosely), estimate; fallback or secant (it stands in for a network that lost to it, or
     #: because it is good enough); jump (exact, where an extrapolation landed)

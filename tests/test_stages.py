@@ -1,0 +1,95 @@
+"""Continuation row by row: optimizer.stages."""
+
+from pathlib import Path
+
+from mpi4py import MPI
+
+import numpy as np
+import pytest
+from running import write_mbb
+
+import morpho
+from morpho.errors import InputError
+from morpho.fem.material import Simp
+from morpho.parts import Parts
+from morpho.problem.base import is_settled, value_at
+
+PROJECTED = "design.projection={eta: 0.5, beta: 1}"
+ROWS = (
+    "[{until: 2, penalty: 1.5, radius: 2.0}, {until: 4, penalty: 3, beta: 4, move_limit: 0.1}, {beta: 8, radius: 1.6}]"
+)
+
+
+def load(folder: Path, *overrides: str) -> morpho.Problem:
+    return morpho.load_problem(write_mbb(folder), overrides)
+
+
+def test_what_a_row_leaves_out_stays(tmp_path: Path) -> None:
+    problem = load(tmp_path, PROJECTED, f"optimizer.stages={ROWS}")
+    at = {name: [value_at(schedule, i) for i in range(1, 7)] for name, schedule in problem.continued.items()}
+    assert at["penalty"] == [1.5, 1.5, 3, 3, 3, 3]
+    assert at["beta"] == [1, 1, 4, 4, 8, 8]
+    assert at["radius"] == [2, 2, 2, 2, 1.6, 1.6]
+    assert [problem.move_limit(i) for i in range(1, 7)] == [0.2, 0.2, 0.1, 0.1, 0.1, 0.1]
+    assert [is_settled(problem.penalty, i) for i in range(1, 4)] == [False, False, True]
+    assert problem.radii == [1.6, 2.0]
+
+
+def test_rows_equal_a_continuation(tmp_path: Path) -> None:
+    usual, rows = tmp_path / "usual", tmp_path / "rows"
+    usual.mkdir(), rows.mkdir()
+    said = "{start: 1, max: 2, step: 0.5, every: 2}"
+    staged = "[{until: 2, penalty: 1}, {until: 4, penalty: 1.5}, {penalty: 2}]"
+    runs = [
+        list(morpho.iterate(load(usual, f"material.penalty={said}", "optimizer.max_iterations=6"), MPI.COMM_SELF)),
+        list(morpho.iterate(load(rows, f"optimizer.stages={staged}", "optimizer.max_iterations=6"), MPI.COMM_SELF)),
+    ]
+    assert [step.objective for step in runs[0]] == [step.objective for step in runs[1]]
+
+
+def test_the_filter_changes_with_its_radius(tmp_path: Path) -> None:
+    staged = load(tmp_path, "optimizer.stages=[{until: 1}, {radius: 1.6}]")
+    with (
+        Parts(staged, MPI.COMM_SELF) as parts,
+        Parts(load(tmp_path, "design.filter.radius=1.6"), MPI.COMM_SELF) as other,
+    ):
+        x = np.random.default_rng(0).random(parts.mesh.n)
+        before, after = (parts.design.at(i).apply(x)[0] for i in (1, 2))
+        assert np.abs(before - after).max() > 1e-3
+        assert np.array_equal(after, other.design.at(1).apply(x)[0])
+
+
+def test_no_run_ends_before_its_last_stage(tmp_path: Path) -> None:
+    easy = ("optimizer.tolerance=1", "optimizer.stages=[{until: 5, move_limit: 0.2, penalty: 2}, {penalty: 3}]")
+    assert len(list(morpho.iterate(load(tmp_path, *easy), MPI.COMM_SELF))) > 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("[{penalty: 2}, {penalty: 3}]", "optimizer.stages[0].until: missing; only the last stage needs none"),
+        ("[{until: 5}, {until: 5}]", "optimizer.stages[1].until: got 5, not after 5"),
+        ("[{beta: 2}]", "optimizer.stages: beta is of a projection"),
+        ("[{until: 0}]", "optimizer.stages[0].until"),
+    ],
+)
+def test_refused(tmp_path: Path, rows: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        morpho.solve(load(tmp_path, f"optimizer.stages={rows}"), comm=MPI.COMM_SELF)
+    assert any(said in line for line in caught.value.complaints)
+
+
+def test_given_twice(tmp_path: Path) -> None:
+    twice = ("material.penalty={start: 1, max: 3, step: 1, every: 5}", "optimizer.stages=[{penalty: 2}]")
+    with pytest.raises(InputError, match="give one of them"):
+        morpho.solve(load(tmp_path, *twice), comm=MPI.COMM_SELF)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.5, 2.0, 2.5, 3.5, 4.5, 5.0, 2.7])
+def test_powers(penalty: float) -> None:
+    rho = np.random.default_rng(0).random(100)
+    kept = rho.copy()
+    material = Simp(2.0, 1e-9, penalty)
+    assert np.allclose(material.stiffness(rho), 2e-9 + 2 * (1 - 1e-9) * kept**penalty, rtol=1e-14)
+    assert np.allclose(material.derivative(rho), 2 * (1 - 1e-9) * penalty * kept ** (penalty - 1), rtol=1e-14)
+    assert np.array_equal(rho, kept)
