@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho.errors import InputError
+from morpho.fem.assembled_reactions import reactions as assembled_reactions
+from morpho.fem.voxel.equation import VoxelEquation
+from morpho.fem.voxel.reactions import reactions as voxel_reactions
 from morpho.gradients.physics import from_state
 from morpho.gradients.values import thresholded
 from morpho.interfaces import Array
@@ -32,6 +35,7 @@ class CaseFigures:
     compliance: float
     displacement: float  #: the largest of a node of solid cells; of heat the highest temperature
     von_mises: float  #: the highest, times the root of the density; nan in heat
+    reactions: tuple[tuple[float, ...], ...]  #: of each support, on the body by component; in heat what flows in
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ def table(found: Analysis) -> list[str]:
     lines = [f"{'load case':<{width}}  {'compliance':>12}  {'displacement':>12}  {'von Mises':>12}"]
     for name, case in found.cases.items():
         lines.append(f"{name:<{width}}  {case.compliance:12.6g}  {case.displacement:12.6g}  {case.von_mises:12.6g}")
+    for name, case in found.cases.items():
+        rows = [", ".join(f"{value:.6g}" for value in row) for row in case.reactions]
+        lines += [f"{name}: supports[{s}] exerts ({row})" for s, row in enumerate(rows)]
     pieces = f"{found.pieces} piece{'s' * (found.pieces != 1)}"
     figures = f"objective {found.objective:.7g}, volume fraction {found.volume:.4f}, mass {found.mass:.6g}, {pieces}"
     return [*lines, figures]
@@ -100,7 +107,8 @@ def figures(parts: Parts, rho: Array) -> Analysis:
     for i, name in enumerate(physics.cases):
         moved = np.linalg.norm(physics.vertex_displacement(i)[nodes], axis=1)
         stress = np.sqrt(rho) * physics.von_mises(i) if physics.components > 1 else np.full(1, np.nan)
-        cases[name] = CaseFigures(float(exact.cases[i]), global_max(comm, moved), global_max(comm, stress))
+        held = tuple(tuple(map(float, row)) for row in _reactions(parts, i, rho))
+        cases[name] = CaseFigures(float(exact.cases[i]), global_max(comm, moved), global_max(comm, stress), held)
     volume = global_dot(comm, mesh.volumes, rho)
     return Analysis(
         objective=parts.responses.stiffness(rho, exact),
@@ -111,6 +119,14 @@ def figures(parts: Parts, rho: Array) -> Analysis:
         rho=rho,
         key=np.asarray(mesh.key, np.int64),
     )
+
+
+def _reactions(parts: Parts, i: int, rho: Array) -> Array:
+    """(supports, components) of load case i after a solve (collective)."""
+    physics, supports = parts.physics, parts.problem.supports
+    if isinstance(physics, VoxelEquation):
+        return voxel_reactions(physics, supports, i, rho)
+    return assembled_reactions(physics, supports, i)
 
 
 def density_of(parts: Parts, given: Array | str | Path | None) -> Array:

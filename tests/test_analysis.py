@@ -124,3 +124,31 @@ def test_what_cannot_be_analysed(tmp_path):
     morpho.solve(bar(cells=(6, 3, 3)), tmp_path / "run", MPI.COMM_SELF)
     with pytest.raises(InputError, match="has 54 cells, the mesh of the problem 432"):
         morpho.analyse(problem, tmp_path / "run", MPI.COMM_SELF)
+
+
+WEIGHING = {"nu": 0.3, "penalty": 3}
+
+
+@pytest.mark.parametrize(("engine", "cell"), [("voxel", None), ("assembled", None), ("assembled", "tetrahedron")])
+def test_supports_exert_what_the_loads_do(engine, cell):
+    """Forces balance, with self weight; a bar pulled between two walls pulls at both alike."""
+    size, walls = [2.0, 1.0, 1.0], [{"region": plane("x", 0)}, {"region": plane("x", 2)}]
+    down = {"body": [0, -3, 0]}
+    problem = make_problem(
+        box([8, 4, 4], size, cell),
+        loads=[
+            {"name": "weight", "forces": [{"self_weight": [0, -3, 0]}]},
+            {"name": "body", "forces": [down]},
+        ],
+        supports=walls,
+        material=WEIGHING,
+        engine=engine,
+    )
+    found = morpho.analyse(problem, comm=MPI.COMM_SELF)
+    for case in found.cases.values():
+        assert np.sum(case.reactions, axis=0) == pytest.approx([0, 6, 0], abs=1e-6)
+        assert case.reactions[0][1] == pytest.approx(3, rel=1e-2 if cell else 1e-6)
+        assert case.reactions[0][0] == pytest.approx(-case.reactions[1][0], abs=1e-6)
+    other = morpho.analyse(bar(engine, cell=cell), comm=MPI.COMM_SELF)
+    assert other.cases["pull"].reactions[0] == pytest.approx([-1, 0, 0], abs=1e-6)
+    assert other.cases["down"].reactions[0] == pytest.approx([0, 1, 0], abs=1e-6)

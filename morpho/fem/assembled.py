@@ -180,12 +180,12 @@ class AssembledEquation:
     def _compile(self, degree: int) -> None:
         dx = forms.cell_measure(self.mesh, degree)
         u, v, w = ufl.TrialFunction(self.V), ufl.TestFunction(self.V), ufl.TestFunction(self.Q)
-        self._E, self._rho = fem.Function(self.Q), fem.Function(self.Q)
+        self.coefficient, self._rho = fem.Function(self.Q), fem.Function(self.Q)
         self.u = [fem.Function(self.V, name=name) for name in self.cases]
         self.lam = [fem.Function(self.V) for _ in self.dummies]  #: of the dummy loads
         self._u = fem.Function(self.V)
         self._g = fem.Constant(self.mesh.domain, np.zeros(self.components))
-        self._a = fem.form(self._E * self.law.integrand(u, v) * dx)
+        self._a = fem.form(self.coefficient * self.law.integrand(u, v) * dx)
         self._energy = fem.form(self.law.integrand(self._u, self._u) * w * dx)
         self._weight = fem.form(self._rho * ufl.inner(self._g, v) * dx)
         self._weight_work = fem.form(ufl.inner(self._g, self._u) * w * dx)
@@ -283,7 +283,7 @@ class AssembledEquation:
     def _set_density(self, rho: Array) -> None:
         """Assemble the matrix of a density (collective)."""
         self.prepare()
-        self._set(self._E, self.material.stiffness(rho))
+        self._set(self.coefficient, self.material.stiffness(rho))
         self._set(self._rho, rho)
         self.A.zeroEntries()
         fem_petsc.assemble_matrix(self.A, self._a, self.conditions)
@@ -401,7 +401,7 @@ class AssembledEquation:
     @property
     def stiffness(self) -> Array:
         """(n,) coefficient of each cell in the last solve (local)."""
-        return np.asarray(self._E.x.array[self._cell_dof])
+        return np.asarray(self.coefficient.x.array[self._cell_dof])
 
     def cell_work(self, i: int, u: Array) -> tuple[Array, Array]:
         """Per cell, for a displacement: integral of eps:C0:eps, and work of the weight density of case i (local)."""

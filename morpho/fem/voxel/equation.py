@@ -357,6 +357,12 @@ class VoxelEquation:
         for c, density in enumerate(self.weight_density[i]):
             load[:, :, c] += density * share[:, :, 0]
 
+    def load(self, i: int, rho: Array) -> Array:
+        """Nodal forces (z, y, component, x) of case i at a density, complete on shared nodes (collective)."""
+        load = np.zeros(self.shape)
+        self._set_load(i, rho, load)
+        return load
+
     def weight_work(self, i: int, u: Array) -> Array:
         """(n,) work of the weight density of case i in each cell, for a displacement (local)."""
         work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)

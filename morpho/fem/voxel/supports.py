@@ -48,7 +48,7 @@ def hold(
             said.append(nothing_held(mesh, i, support.region))
         nodes = np.flatnonzero(inside)
         for component, value in held_components(support, components):
-            dofs = _dofs(mesh, nodes, component, components)
+            dofs = component_dofs(mesh, nodes, component, components)
             earlier = held.values[np.isin(held.dofs, dofs, assume_unique=True)]
             if any_rank(mesh.comm, bool((earlier != value).any())):
                 said.append(contradiction(i, component, value, components))
@@ -69,8 +69,8 @@ def held_nodes(mesh: VoxelMesh, held: Held, components: int, anchors: Dofs) -> t
     return nodes, x, (~np.isnan(values)).astype(float)
 
 
-def _dofs(mesh: VoxelMesh, nodes: Dofs, component: int, components: int) -> Dofs:
-    """Flat indices of a component at nodes with flat indices into (z, y, x)."""
+def component_dofs(mesh: VoxelMesh, nodes: Dofs, component: int, components: int) -> Dofs:
+    """Flat indices of a component at nodes with flat indices into (z, y, x) (local)."""
     row, x = np.divmod(nodes, mesh.node_shape[2])
     return np.asarray((row * components + component) * mesh.node_shape[2] + x)
 
