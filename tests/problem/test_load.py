@@ -75,7 +75,8 @@ def test_did_you_mean(tmp_path: Path, right: str, wrong: str, where: str, meant:
 
 def test_unknown_key_with_nothing_close(tmp_path: Path) -> None:
     (said,) = complaints(tmp_path, MBB + "output: {zzzz: 1}\n")
-    assert said.endswith("output.zzzz: unknown key; expected one of checkpoint_every, checkpoint_minutes, every, first")
+    known = "checkpoint_every, checkpoint_minutes, every, first, picture_every"
+    assert said.endswith(f"output.zzzz: unknown key; expected one of {known}")
 
 
 def test_everything_wrong_is_said_at_once_with_its_line(tmp_path: Path) -> None:
