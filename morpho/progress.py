@@ -15,6 +15,9 @@ from morpho.stopping import FEASIBLE
 
 log = logging.getLogger("morpho")
 
+#: how a gradient came about, where the column `step` of history.csv does not say it in common words
+SAID = {"correction": "loose exact update", "fallback": "fallback to secant"}
+
 
 class Progress:
     """One line per iteration in the log; on rank 0 with a terminal also a bar (local)."""
@@ -38,10 +41,11 @@ class Progress:
         if step.gradient.n_given > 1:
             given = step.gradient.cases[: step.gradient.n_given]
             extra += ", compliances " + " ".join(f"{value:.6g}" for value in given)
+        how = SAID.get(step.advice.how, step.advice.how)
         text = (
             f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
             f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "
-            f"linear its {step.gradient.linear_iterations}, {step.advice.how}, {step.seconds:.2f} s"
+            f"linear its {step.gradient.linear_iterations}, {how}, {step.seconds:.2f} s"
         )
         log.info(text)
         if self._bar is not None:
