@@ -7,6 +7,7 @@ Parts, all of them by default; each runs in processes of its own, one at a time,
     huge        five design iterations at 17M elements on 2 ranks
     mma         ten design iterations at 524k elements on 1 rank with MMA instead of OC
     assembled   65k elements, 60 design iterations on 2 ranks, both engines at the same tolerance
+    dilute      524k elements on 2 ranks, radius 1.5 elements, beta to 32: volume 0.01 and 0.03 beside 0.3
 
 Results go to docs/bench/engine.json (parts that did not run keep theirs), the tables to docs/bench/engine.md, the plot
 to docs/images/engine.png. Nothing else should run on the machine meanwhile.
@@ -39,13 +40,13 @@ Record = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, mma, assembled")
+    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, mma, assembled, dilute")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(json.loads(arguments.worker))
         return
-    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "mma": mma, "assembled": assembled}
+    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "mma": mma, "assembled": assembled, "dilute": dilute}
     if unknown := set(arguments.parts) - set(known):
         parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
@@ -86,6 +87,10 @@ def assembled() -> list[Record]:
     return [run(2, engine=engine, **case) for engine in ("voxel", "assembled")]
 
 
+def dilute() -> list[Record]:
+    return [run(2, kind="dilute", cells=SIZES[524], fraction=fraction) for fraction in (0.3, 0.03, 0.01)]
+
+
 def run(ranks: int, **case: Any) -> Record:
     """One case in its own processes; its record."""
     command = ["mpirun", "-n", str(ranks), sys.executable, __file__, "--worker", json.dumps(case)]
@@ -100,9 +105,42 @@ def work(case: Record) -> None:
     from mpi4py import MPI
 
     sys.path.insert(0, str(ROOT))
-    record = time_kernel(**case) if case.pop("kind") == "kernel" else time_design(**case)
+    record = {"kernel": time_kernel, "design": time_design, "dilute": time_dilute}[case.pop("kind")](**case)
     if MPI.COMM_WORLD.rank == 0:
         print(json.dumps(record))
+
+
+def time_dilute(cells: tuple[int, ...], fraction: float) -> Record:
+    """A whole run to black and white, with the linear iterations of a design at each sharpness."""
+    from mpi4py import MPI
+
+    import morpho
+
+    size = 2 / cells[0]
+    problem = morpho.load_problem(
+        ROOT / "problems" / "cantilever_3d.yaml",
+        [
+            f"mesh.box.cells={list(cells)}",
+            f"mesh.box.size={[n * size for n in cells]}",
+            f"design.filter.radius={1.5 * size}",
+            "design.projection={eta: 0.5, beta: {start: 1, max: 32, factor: 2, every: 20}}",
+            f"constraints[0].volume_fraction={fraction}",
+            "solver.rtol=1e-5",
+            "optimizer={kind: oc, max_iterations: 130, tolerance: 0, objective_tolerance: 0}",
+        ],
+    )
+    done, taken, start = 0, [], time.perf_counter()
+    for step in morpho.iterate(problem, MPI.COMM_WORLD):
+        taken.append(step.linear_iterations - done)
+        done = step.linear_iterations
+    return {
+        "elements": int(np.prod(cells)),
+        "seconds": time.perf_counter() - start,
+        "most": [max(taken[i : i + 20]) for i in range(0, 120, 20)],
+        "mean": float(np.mean(taken)),
+        "objective": step.objective,
+        "greyness": step.greyness,
+    }
 
 
 def time_design(
@@ -112,8 +150,8 @@ def time_design(
     from mpi4py import MPI
 
     import morpho
+    from morpho.outcome import peak_memory
     from morpho.parts import Parts
-    from morpho.result import peak_memory
 
     size = 2 / cells[0]
     problem = morpho.load_problem(
@@ -312,6 +350,14 @@ def tables(figures: Record) -> str:
         for r in figures["assembled"]:
             text += f"| {r['engine']} | {r['mean_seconds']:.3g} | {r['its_first']}, {r['its_last']} "
             text += f"| {r['objective']:.5g} | {r['bytes_per_element']:.0f} |\n"
+    if "dilute" in figures:
+        text += "\n## Designs that fill little of their box, 2 ranks, filter radius 1.5 elements, tolerance 1e-5\n\n"
+        text += "Whole runs of 130 design iterations, beta doubled every 20. Iterations are those of one design.\n\n"
+        text += "| elements | volume | most iterations at beta 1, 2, 4, 8, 16, 32 | mean | seconds | compliance "
+        text += "| greyness |\n|---|---|---|---|---|---|---|\n"
+        for r in figures["dilute"]:
+            text += f"| {r['elements']:,} | {r['fraction']:g} | {', '.join(map(str, r['most']))} | {r['mean']:.0f} "
+            text += f"| {r['seconds']:.0f} | {r['objective']:.5g} | {r['greyness']:.3f} |\n"
     return text
 
 
