@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(PROBLEMS)}")
     parser.add_argument("--divide", type=int, default=1, help="take so many times fewer cells per edge, for a trial")
-    parser.add_argument("--iterations", type=int, default=100, help="at most, of each run")
+    parser.add_argument("--iterations", type=int, default=70, help="at most, of each run")
     parser.add_argument("--page", type=Path, default=PAGE, help="page to write, with a .json beside it")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PROBLEMS):
