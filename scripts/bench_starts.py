@@ -119,9 +119,9 @@ def page(records: list[Record]) -> str:
     text = (
         "# A start from a coarser run, measured\n\nMade by `scripts/env mpirun -n 2 python3 scripts/bench_starts.py`. "
     )
-    text += "Seconds until the objective at the final penalty is within 0.5 % of the last one of the cold run, all but "
-    text += "output included. Warm: a run on half the cells per edge, then the fine grid from its design "
-    text += "(`start: {run: ...}`) at the final penalty.\n\n"
+    text += "Seconds count until\nthe objective is within 0.5 % of the last one of the cold run. Everything but output is "
+    text += "in them. A warm run starts on\nhalf the cells per edge. Its design starts the fine grid at the final penalty "
+    text += "(`start: {run: ...}`).\n\n"
     text += "| problem | cells | objective to reach | cold, s | warm, s | of it the coarse run, s | fine iterations "
     text += "| change |\n"
     text += "|---|---|---|---|---|---|---|---|\n"
