@@ -119,8 +119,12 @@ def page(records: list[Record]) -> str:
     text = (
         "# A start from a coarser run, measured\n\nMade by `scripts/env mpirun -n 2 python3 scripts/bench_starts.py`. "
     )
-    text += "Seconds count until\nthe objective is within 0.5 % of the last one of the cold run. Everything but output is "
-    text += "in them. A warm run starts on\nhalf the cells per edge. Its design starts the fine grid at the final penalty "
+    text += (
+        "Seconds count until\nthe objective is within 0.5 % of the last one of the cold run. Everything but output is "
+    )
+    text += (
+        "in them. A warm run starts on\nhalf the cells per edge. Its design starts the fine grid at the final penalty "
+    )
     text += "(`start: {run: ...}`).\n\n"
     text += "| problem | cells | objective to reach | cold, s | warm, s | of it the coarse run, s | fine iterations "
     text += "| change |\n"
