@@ -162,7 +162,7 @@ def test_any_number_of_ranks(mpirun, plate, kind):
 def test_filter_is_symmetric(plate):
     """In the volumes: the pullback is the transpose."""
     with Parts(problem(plate, design={"filter": {"kind": "helmholtz", "radius": 3.0}}), MPI.COMM_SELF) as parts:
-        pde = parts.design._filter[0]
+        pde = parts.design._filter(1)[0]
         assert isinstance(pde, HelmholtzFilter)
         a, b = (np.sin(np.arange(parts.mesh.n) * w) for w in (0.3, 1.1))
         assert pde.pde.apply(a) @ b == pytest.approx(a @ pde.pde.apply(b), rel=1e-9)
