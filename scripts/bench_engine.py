@@ -22,9 +22,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from morpho.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "bench" / "engine.json"
@@ -110,24 +113,36 @@ def work(case: Record) -> None:
         print(json.dumps(record))
 
 
+def cantilever(cells: tuple[int, ...], radius: float, *more: str) -> Problem:
+    """The 2 x 1 x 1 like cantilever with the radius in elements, penalty 3, tolerance 1e-5."""
+    import morpho
+
+    size = 2 / cells[0]
+    return morpho.load_problem(
+        ROOT / "problems" / "cantilever_3d.yaml",
+        [
+            f"mesh.box.cells={list(cells)}",
+            f"mesh.box.size={[n * size for n in cells]}",
+            f"design.filter.radius={radius * size}",
+            "material.penalty=3",
+            "solver.rtol=1e-5",
+            *more,
+        ],
+    )
+
+
 def time_dilute(cells: tuple[int, ...], fraction: float) -> Record:
     """A whole run to black and white, with the linear iterations of a design at each sharpness."""
     from mpi4py import MPI
 
     import morpho
 
-    size = 2 / cells[0]
-    problem = morpho.load_problem(
-        ROOT / "problems" / "cantilever_3d.yaml",
-        [
-            f"mesh.box.cells={list(cells)}",
-            f"mesh.box.size={[n * size for n in cells]}",
-            f"design.filter.radius={1.5 * size}",
-            "design.projection={eta: 0.5, beta: {start: 1, max: 32, factor: 2, every: 20}}",
-            f"constraints[0].volume_fraction={fraction}",
-            "solver.rtol=1e-5",
-            "optimizer={kind: oc, max_iterations: 130, tolerance: 0, objective_tolerance: 0}",
-        ],
+    problem = cantilever(
+        cells,
+        1.5,
+        "design.projection={eta: 0.5, beta: {start: 1, max: 32, factor: 2, every: 20}}",
+        f"constraints[0].volume_fraction={fraction}",
+        "optimizer={kind: oc, max_iterations: 130, tolerance: 0, objective_tolerance: 0}",
     )
     done, taken, start = 0, [], time.perf_counter()
     for step in morpho.iterate(problem, MPI.COMM_WORLD):
@@ -146,26 +161,13 @@ def time_dilute(cells: tuple[int, ...], fraction: float) -> Record:
 def time_design(
     cells: tuple[int, ...], radius: float, iterations: int, engine: str = "voxel", optimizer: str = "oc"
 ) -> Record:
-    """Design iterations on the 2 x 1 x 1 like cantilever: volume 0.12, radius in elements, tolerance 1e-5."""
+    """Design iterations at volume 0.12, with the seconds of their parts."""
     from mpi4py import MPI
 
-    import morpho
     from morpho.outcome import peak_memory
     from morpho.parts import Parts
 
-    size = 2 / cells[0]
-    problem = morpho.load_problem(
-        ROOT / "problems" / "cantilever_3d.yaml",
-        [
-            f"mesh.box.cells={list(cells)}",
-            f"mesh.box.size={[n * size for n in cells]}",
-            f"design.filter.radius={radius * size}",
-            f"engine={engine}",
-            f"optimizer.kind={optimizer}",
-            "solver.rtol=1e-5",
-            "material.penalty=3",
-        ],
-    )
+    problem = cantilever(cells, radius, f"engine={engine}", f"optimizer.kind={optimizer}")
     comm = MPI.COMM_WORLD
     start = time.perf_counter()
     with Parts(problem, comm) as parts:
