@@ -152,3 +152,23 @@ def test_supports_exert_what_the_loads_do(engine, cell):
     other = morpho.analyse(bar(engine, cell=cell), comm=MPI.COMM_SELF)
     assert other.cases["pull"].reactions[0] == pytest.approx([-1, 0, 0], abs=1e-6)
     assert other.cases["down"].reactions[0] == pytest.approx([0, 1, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["voxel", "assembled"])
+def test_what_supports_exert_counts_convection(engine):
+    """A support takes what is made inside, and makes up for what the warmer body gives off beside it."""
+
+    def flow(ambient):
+        problem = make_problem(
+            box([6, 3, 3], [2.0, 1.0, 1.0]),
+            physics="heat",
+            supports=[{"region": plane("x", 0), "temperature": 2.0}],
+            convection=[{"region": plane("x", 0), "coefficient": 0.7, "ambient": ambient}],
+            loads=[{"name": "heat", "sources": [{"power": 0.3}]}],
+            engine=engine,
+        )
+        return morpho.analyse(problem, comm=MPI.COMM_SELF).cases["heat"].reactions[0][0]
+
+    made = 0.3 * 2.0  # in a box of 2 x 1 x 1
+    assert flow(2.0) == pytest.approx(-made, rel=1e-6)
+    assert flow(0.0) == pytest.approx(0.7 * 2.0 * 1.0 - made, rel=1e-6)

@@ -16,13 +16,15 @@ from morpho.problem.acting import Support
 def reactions(physics: AssembledEquation, supports: tuple[Support, ...], i: int) -> Array:
     """(supports, components) of load case i after a solve: K u - f summed over the held dofs of each (collective).
 
-    A dof that several supports hold counts for the first. In heat it is the flow into the body.
+    Springs and convection are in K. A dof that several supports hold counts for the first. In heat it is the flow into
+    the body.
     """
     V, count = physics.V, physics.components
     dx, v = forms.cell_measure(physics.mesh, V.ufl_element().degree), ufl.TestFunction(V)
     inner = fem.assemble_vector(fem.form(physics.coefficient * physics.law.integrand(physics.u[i], v) * dx))
     inner.scatter_reverse(la.InsertMode.add)
-    residual = inner.array[: physics.owned] - physics.loads[i] - physics.self_weight(i)
+    residual = inner.array[: physics.owned] + physics.springs * physics.u[i].x.array[: physics.owned]
+    residual -= physics.loads[i] + physics.self_weight(i)
     taken = np.zeros(physics.owned, dtype=bool)
     found = np.zeros((len(supports), count))
     for s, support in enumerate(supports):

@@ -6,6 +6,7 @@ import numpy as np
 
 from morpho.fem.supports import held_components
 from morpho.fem.voxel.equation import VoxelEquation
+from morpho.fem.voxel.loads import joined
 from morpho.fem.voxel.supports import component_dofs
 from morpho.interfaces import Array
 from morpho.problem.acting import Support
@@ -14,12 +15,15 @@ from morpho.problem.acting import Support
 def reactions(physics: VoxelEquation, supports: tuple[Support, ...], i: int, rho: Array) -> Array:
     """(supports, components) of load case i after a solve: K u - f summed over the held dofs of each (collective).
 
-    A dof that several supports hold counts for the first. In heat it is the flow into the body.
+    Springs and convection are in K. A dof that several supports hold counts for the first. In heat it is the flow into
+    the body.
     """
     mesh, planes, u = physics.mesh, physics.planes, physics.u[i]
     residual = np.zeros(physics.shape)
     physics.element.kernels.add_stiffness(residual, u, physics.cg.operator.E, physics.element.modes)
     planes.sum(residual)
+    dofs, springs = joined(physics.springs)
+    residual.reshape(-1)[dofs] += springs * u.reshape(-1)[dofs]
     residual -= physics.load(i, rho)
     planes.keep_owned(residual)
     flat, taken = residual.reshape(-1), np.zeros(residual.size, dtype=bool)
