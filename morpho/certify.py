@@ -35,6 +35,19 @@ def certify(folder: Path, problem: Problem, comm: MPI.Comm) -> list[str]:
     return compared(density, part)
 
 
+def is_certified(folder: Path) -> bool:
+    """Whether there is nothing to certify: the run has not ended, or has the figures already (local).
+
+    Raises:
+        InputError: its result.json is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        return not path.is_file() or "as_built" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
 def compared(density: Analysis, part: Analysis) -> list[str]:
     """The figures of both side by side, and a warning where they differ much (local)."""
     width = max(len("load case"), *map(len, part.cases))

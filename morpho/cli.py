@@ -328,14 +328,14 @@ def report(
 
 def _certified(context: typer.Context, folder: Path) -> tuple[str, ...]:
     """Solve the part of a run as built where that has not been done, and say why where it cannot be (collective)."""
-    result = folder / "result.json"
-    if not result.is_file() or '"as_built"' in result.read_text(errors="replace"):
-        return ()
     comm = _start(context)
+    from morpho.certify import certify, is_certified
+    from morpho.parallel import on_root
+
     try:
         _check_run_folder(comm, folder)
-        from morpho.certify import certify
-
+        if on_root(comm, lambda: is_certified(folder)):
+            return ()
         lines = certify(folder, _load(comm, folder / "problem.yaml", None, allow_code=True), comm)
     except MorphoError as error:
         return (f"warning: the part as built could not be solved: {error}",)
