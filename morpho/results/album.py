@@ -10,10 +10,9 @@ import pyvista
 
 from morpho.errors import InputError
 from morpho.results.designs import Design, written_steps
-from morpho.results.scene import VIEWS, picture, save
+from morpho.results.scene import VIEWS, exit_status, picture, save
 from morpho.results.surface import is_planar, no_planes, part_surface, whole_design
 
-_INPUT_ERROR, _STORAGE_ERROR = 2, 3  #: exit statuses that morpho.results.render knows
 LEVEL = 0.5  #: density at the surface
 LARGE, SMALL = (960, 720), (480, 360)  #: pixels
 STAGES = 6  #: designs on the way
@@ -74,15 +73,7 @@ def simplified(part: pyvista.PolyData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _main(run_dir: str, folder: str, symmetric: str) -> int:
-    try:
-        draw(Path(run_dir), Path(folder), symmetric == "True")
-    except InputError as error:
-        print(error)
-        return _INPUT_ERROR
-    except OSError as error:
-        print(f"Could not write {folder}: {error.strerror or error}.")
-        return _STORAGE_ERROR
-    return 0
+    return exit_status(lambda: draw(Path(run_dir), Path(folder), symmetric == "True"), folder)
 
 
 if __name__ == "__main__":

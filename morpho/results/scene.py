@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -127,16 +128,22 @@ def _look_along(plotter: pyvista.Plotter, towards_viewer: np.ndarray, up: np.nda
     plotter.camera.clipping_range = (0.5 * length, 3.5 * length)
 
 
-def _main(run_dir: str, output: str, level: str, width: str, height: str, symmetric: str) -> int:
+def exit_status(work: Callable[[], None], target: str) -> int:
+    """Of a process that draws, as morpho.results.render knows it; says what went wrong (local)."""
     try:
-        draw(Path(run_dir), Path(output), float(level), (int(width), int(height)), symmetric == "True")
+        work()
     except InputError as error:
         print(error)
         return _INPUT_ERROR
     except OSError as error:
-        print(f"Could not write {output}: {error.strerror or error}.")
+        print(f"Could not write {target}: {error.strerror or error}.")
         return _STORAGE_ERROR
     return 0
+
+
+def _main(run_dir: str, output: str, level: str, width: str, height: str, symmetric: str) -> int:
+    size = int(width), int(height)
+    return exit_status(lambda: draw(Path(run_dir), Path(output), float(level), size, symmetric == "True"), output)
 
 
 if __name__ == "__main__":
