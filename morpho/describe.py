@@ -14,7 +14,7 @@ from morpho.mesh import Mesh
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.problem.acting import Seen
-from morpho.problem.base import Continuation, Stages
+from morpho.problem.base import Continuation, Stages, value_at
 from morpho.problem.functional_spec import FunctionalSpec
 from morpho.problem.spec import (
     ComplianceConstraint,
@@ -197,11 +197,13 @@ def _probed(probe: Seen) -> str:
 
 
 def _filter(problem: Problem, cell_size: float) -> str:
-    radius, kind = problem.design.filter.radius, problem.design.filter.kind
-    if radius is None:
+    kind = problem.design.filter.kind
+    if problem.radius is None:
         return "filter: none"
-    nothing = ", less than one element: it does nothing" if radius < cell_size and kind != "helmholtz" else ""
-    return f"filter: {kind}, radius {radius:g} = {radius / cell_size:.2f} elements{nothing}"
+    radii = sorted(set(problem.radii.values()))
+    elements = " to ".join(f"{radius / cell_size:.2f}" for radius in dict.fromkeys((radii[0], radii[-1])))
+    nothing = ", less than one element: it does nothing" if radii[0] < cell_size and kind != "helmholtz" else ""
+    return f"filter: {kind}, radius {_schedule(problem.radius)} = {elements} elements{nothing}"
 
 
 def _projection(problem: Problem) -> str:
@@ -209,10 +211,10 @@ def _projection(problem: Problem) -> str:
     if projection is None or problem.beta is None:
         return "projection: none"
     said = f"projection: eta {projection.eta:g}, beta {_schedule(problem.beta)}"
-    robust, radius = problem.design.robust, problem.design.filter.radius
-    if robust is None or radius is None:
+    robust = problem.design.robust
+    if robust is None or problem.radius is None:
         return said
-    length = least_length(robust.eta) * radius
+    length = least_length(robust.eta) * value_at(problem.radius, problem.optimizer.max_iterations)
     return (
         f"{said}; robust, thinner at {1 - robust.eta:g} and thicker at {robust.eta:g}: members and holes at least "
         f"about {length:.3g} wide (Qian & Sigmund 2013)"
@@ -234,22 +236,22 @@ def _schedule(schedule: float | Continuation | Stages) -> str:
 def _slips(problem: Problem, cell_size: float, diagonal: float) -> list[str]:
     """What can be solved but is hardly meant (local)."""
     said = []
-    radius = problem.design.filter.radius
-    if radius is None:
+    if not problem.radii:
         said.append(
             "there is no filter, so the design can become a checkerboard, which is not as stiff as it is computed; "
             f"set design.filter, for instance {{kind: cone, radius: {2 * cell_size:.3g}}} (two elements)"
         )
-    elif radius < cell_size and problem.design.filter.kind != "helmholtz":
-        said.append(
-            f"the filter radius {radius:g} is less than one element ({cell_size:.3g}), so that no filter is in effect; "
-            "about two elements are usual"
-        )
-    elif radius > diagonal:
-        said.append(
-            f"the filter radius {radius:g} is larger than the whole part ({diagonal:.3g}), which makes all densities "
-            "nearly equal; about two elements are usual"
-        )
+    for radius in sorted(set(problem.radii.values())):
+        if radius < cell_size and problem.design.filter.kind != "helmholtz":
+            said.append(
+                f"the filter radius {radius:g} is less than one element ({cell_size:.3g}), so that no filter is in "
+                "effect; about two elements are usual"
+            )
+        elif radius > diagonal:
+            said.append(
+                f"the filter radius {radius:g} is larger than the whole part ({diagonal:.3g}), which makes all "
+                "densities nearly equal; about two elements are usual"
+            )
     if problem.material.E_min_ratio < SOFTEST_VOID:
         said.append(
             f"material.E_min_ratio {problem.material.E_min_ratio:g} is below {SOFTEST_VOID:g}: the solves lose their "

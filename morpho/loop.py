@@ -110,7 +110,7 @@ def _ending(
 ) -> Status | None:
     """Whether the run has come to its end by itself (collective)."""
     rule, iteration = parts.problem.optimizer, restart.iteration
-    if parts.settled(iteration) and has_converged(rule, change, restart.objectives, worst, move_limit):
+    if parts.problem.settled(iteration) and has_converged(rule, change, restart.objectives, worst, move_limit):
         return Status.CONVERGED if parts.supervisor.confirms(gradient) else None
     return Status.ITERATION_LIMIT if iteration >= rule.max_iterations else None
 

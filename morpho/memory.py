@@ -32,8 +32,8 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
         total = float(VOXEL[dim] + CASE * (cases - 1)) * n_cells
     else:
         total = float(MATRIX[dim]) * n_dofs + CASE * cases * n_cells
-        if problem.design.filter.kind in ("cone", "sensitivity") and problem.design.filter.radius:
-            reach = problem.design.filter.radius / cell_size
+        for radius in set(problem.radii.values()) if problem.design.filter.kind != "helmholtz" else ():
+            reach = radius / cell_size
             within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
             total += NEIGHBOUR * n_cells * min(within, n_cells)
     total += (BLOCKS if registry.uses_blocks(problem.gradient.source) else 0) * n_cells

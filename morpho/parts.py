@@ -26,7 +26,7 @@ from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
 from morpho.optimizers import MMA, OC
 from morpho.parallel import failing_alike, raise_together
-from morpho.problem.base import is_settled, value_at
+from morpho.problem.base import value_at
 from morpho.problem.check import check_consistency, check_dimension
 from morpho.problem.spec import Problem
 from morpho.responses import Responses
@@ -136,10 +136,6 @@ class Parts:
     def parameters(self, iteration: int) -> dict[str, float]:
         """Continuation parameters at an iteration (local)."""
         return {name: value_at(schedule, iteration) for name, schedule in self.problem.continued.items()}
-
-    def settled(self, iteration: int) -> bool:
-        """Whether every continuation has come to its end (local)."""
-        return all(is_settled(schedule, iteration) for schedule in self.problem.continued.values())
 
     def __enter__(self) -> Parts:
         return self

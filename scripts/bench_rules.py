@@ -63,7 +63,7 @@ def measure() -> dict[str, list[float]]:
         with Design(mesh, problem) as design:
             assert not design.complaints, design.complaints
             x = 0.2 + 0.6 * np.random.default_rng(comm.rank).random(mesh.n)
-            chain = design.local_mean(4.0) if name == LOCAL else design.at(1)
+            chain = design.local_mean(4.0, "constraints[0]") if name == LOCAL else design.at(1)
             best = [np.inf, np.inf]
             for _ in range(REPEATS + 1):  # the first compiles
                 comm.Barrier()

@@ -12,7 +12,7 @@ import morpho
 from morpho.errors import InputError
 from morpho.fem.material import Simp
 from morpho.parts import Parts
-from morpho.problem.base import is_settled, value_at
+from morpho.problem.base import value_at
 
 PROJECTED = "design.projection={eta: 0.5, beta: 1}"
 ROWS = (
@@ -31,8 +31,8 @@ def test_what_a_row_leaves_out_stays(tmp_path: Path) -> None:
     assert at["beta"] == [1, 1, 4, 4, 8, 8]
     assert at["radius"] == [2, 2, 2, 2, 1.6, 1.6]
     assert [problem.move_limit(i) for i in range(1, 7)] == [0.2, 0.2, 0.1, 0.1, 0.1, 0.1]
-    assert [is_settled(problem.penalty, i) for i in range(1, 4)] == [False, False, True]
-    assert problem.radii == [1.6, 2.0]
+    assert [problem.settled(i) for i in range(1, 7)] == [False] * 4 + [True] * 2
+    assert sorted(problem.radii.values()) == [1.6, 2.0]
 
 
 def test_rows_equal_a_continuation(tmp_path: Path) -> None:
@@ -59,8 +59,9 @@ def test_the_filter_changes_with_its_radius(tmp_path: Path) -> None:
         assert np.array_equal(after, other.design.at(1).apply(x)[0])
 
 
-def test_no_run_ends_before_its_last_stage(tmp_path: Path) -> None:
-    easy = ("optimizer.tolerance=1", "optimizer.stages=[{until: 5, move_limit: 0.2, penalty: 2}, {penalty: 3}]")
+@pytest.mark.parametrize("rows", ["[{until: 5, penalty: 2}, {penalty: 3}]", "[{until: 5}, {move_limit: 0.1}]"])
+def test_no_run_ends_before_its_last_stage(tmp_path: Path, rows: str) -> None:
+    easy = ("optimizer.tolerance=1", f"optimizer.stages={rows}")
     assert len(list(morpho.iterate(load(tmp_path, *easy), MPI.COMM_SELF))) > 5
 
 
@@ -71,6 +72,7 @@ def test_no_run_ends_before_its_last_stage(tmp_path: Path) -> None:
         ("[{until: 5}, {until: 5}]", "optimizer.stages[1].until: got 5, not after 5"),
         ("[{beta: 2}]", "optimizer.stages: beta is of a projection"),
         ("[{until: 0}]", "optimizer.stages[0].until"),
+        ("[{until: 5}, {radius: 1e12}]", "optimizer.stages[1].radius: got 1e+12, and the mesh is"),
     ],
 )
 def test_refused(tmp_path: Path, rows: str, said: str) -> None:

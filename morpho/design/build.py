@@ -80,8 +80,8 @@ class Design:
         self._filters: dict[float, list[DesignMap]] = {}  #: by radius
         self.sensitivity_filter: SensitivityFilter | None = None
         self.too_coarse = 0.0  #: share of the volume where the cells smooth more than the filter should
-        if spec.radius is not None:
-            self._check_radius(spec.radius)
+        for place, radius in problem.radii.items():
+            self._is_usable(place, radius, spec.kind != "helmholtz", ", or filter.kind: helmholtz")
         if spec.radius is None or self.complaints:
             return
         if spec.kind == "helmholtz":
@@ -92,7 +92,7 @@ class Design:
         elif spec.kind == "sensitivity":
             self.sensitivity_filter = SensitivityFilter(self._neighbourhood(spec.radius), mesh.volumes)
         else:
-            for radius in problem.radii:
+            for radius in set(problem.radii.values()):
                 self._filters[radius] = [ConeFilter(self._neighbourhood(radius))]
         if self.making.again:
             for maps in self._filters.values():
@@ -177,8 +177,11 @@ class Design:
             return start
         return float(brentq(miss, low, high, xtol=1e-5))
 
-    def local_mean(self, radius: float) -> LocalMean:
-        """The mean of the density of designed cells in the ball around each of them (collective)."""
+    def local_mean(self, radius: float, place: str) -> DesignMap:
+        """The mean of the density of designed cells in the ball around each of them; complains of a radius that cannot
+        be (collective)."""
+        if not self._is_usable(f"{place}.radius", radius):
+            return Chain([])
         counted = np.ones(self.mesh.n)
         counted[self.passive.solid] = counted[self.passive.void] = 0.0
         return LocalMean(self._neighbourhood(radius, flat=True), counted)
@@ -220,23 +223,28 @@ class Design:
             found.append(cells)
         return np.unique(np.concatenate(found)).astype(np.int32)
 
-    def _check_radius(self, radius: float) -> None:
-        """Complain of a radius that is a slip of units, or takes more memory than there is (local)."""
+    def _is_usable(self, place: str, radius: float, weights: bool = True, cure: str = "") -> bool:
+        """Whether a radius is no slip of units, and the weights of its pairs of cells fit into the memory, if it takes
+        some; else complain (local)."""
         low, high = self.mesh.corners
         size = float(np.linalg.norm(high - low))
         if not WIDEST**-1 < radius / size < WIDEST:
             self.complaints.append(
-                f"design.filter.radius: got {radius:g}, and the mesh is {size:.4g} across; it is a length; give "
-                "some 1.5 to 10 cell sizes"
+                f"{place}: got {radius:g}, and the mesh is {size:.4g} across; it is a length; give some 1.5 to 10 cell "
+                "sizes"
             )
-        elif self.problem.design.filter.kind != "helmholtz" and not isinstance(self.mesh, VoxelMesh):
-            ball = {2: np.pi * radius**2, 3: 4 / 3 * np.pi * radius**3}[self.mesh.dim]
-            pairs = self.mesh.n_global**2 * min(1.0, ball / self.mesh.total_volume)
-            if pairs * PAIR > physical_memory():
-                self.complaints.append(
-                    f"design.filter.radius: {radius:g} is {radius / self.mesh.cell_size:.3g} cells, and the weights of "
-                    f"{pairs:.2g} pairs of cells exceed the memory; use a smaller one, or filter.kind: helmholtz"
-                )
+            return False
+        if not weights or isinstance(self.mesh, VoxelMesh):
+            return True
+        ball = {2: np.pi * radius**2, 3: 4 / 3 * np.pi * radius**3}[self.mesh.dim]
+        pairs = self.mesh.n_global**2 * min(1.0, ball / self.mesh.total_volume)
+        if pairs * PAIR > physical_memory():
+            self.complaints.append(
+                f"{place}: {radius:g} is {radius / self.mesh.cell_size:.3g} cells, and the weights of "
+                f"{pairs:.2g} pairs of cells exceed the memory; use a smaller one{cure}"
+            )
+            return False
+        return True
 
     def _check(self, solid: Indices, void: Indices) -> None:
         both = self.mesh.comm.allreduce(len(np.intersect1d(solid, void)))

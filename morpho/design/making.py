@@ -188,6 +188,10 @@ class Making:
         """Add a mean on a mesh that is mapped onto itself, or complain that it is not (collective)."""
         assert isinstance(self.mesh, Mesh)
         images = images_of(self.mesh, mapped)
+        still = int(self.mesh.comm.allreduce(int(np.count_nonzero(images == self.mesh.key))))
+        if how != "mirrored" and still > self.mesh.n_global // 2:
+            self.complaints.append(f"{place}: got {times}; so many pieces are smaller than the cells; give fewer")
+            return False
         if lost := missing(self.mesh.comm, images):
             self.complaints.append(
                 f"{place}: {lost} of {self.mesh.n_global} cells, {how}, do not fall on cells of the mesh; it takes a "

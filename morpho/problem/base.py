@@ -100,10 +100,6 @@ class Stages(NamedTuple):
         """Value at a design iteration (1, 2, ...)."""
         return self.values[bisect_left(self.until, iteration)]
 
-    def settled(self, iteration: int) -> bool:
-        """Whether the final value is in force."""
-        return all(value == self.values[-1] for value in self.values[bisect_left(self.until, iteration) :])
-
 
 def _which(value: Any) -> str:
     return "schedule" if isinstance(value, dict | Continuation) else "number"
@@ -120,5 +116,5 @@ def value_at(schedule: float | Continuation | Stages, iteration: int) -> float:
 
 
 def is_settled(schedule: float | Continuation | Stages, iteration: int) -> bool:
-    """Whether a number or a continuation has reached its final value for good."""
-    return schedule.settled(iteration) if isinstance(schedule, Continuation | Stages) else True
+    """Whether a number or a continuation has reached its final value for good; stages end together, elsewhere."""
+    return schedule.settled(iteration) if isinstance(schedule, Continuation) else True

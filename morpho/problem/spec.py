@@ -35,6 +35,7 @@ from morpho.problem.base import (
     Stages,
     Vector,
     Whole,
+    is_settled,
     value_at,
 )
 from morpho.problem.functional_spec import FunctionalSpec, OwnSpec
@@ -440,18 +441,25 @@ class Problem(Spec):
         return None if radius is None else self._staged("radius", radius)
 
     @property
-    def radii(self) -> list[float]:
-        """Every radius that the filter takes."""
-        staged = [stage.radius for stage in self.optimizer.stages if stage.radius is not None]
-        first = not self.optimizer.stages or self.optimizer.stages[0].radius is None
-        given = [self.design.filter.radius] if first and self.design.filter.radius is not None else []
-        return sorted({*given, *staged})
+    def radii(self) -> dict[str, float]:
+        """Every radius that the filter takes, by its place in the problem file."""
+        stages, given = self.optimizer.stages, self.design.filter.radius
+        found = {f"optimizer.stages[{i}].radius": stage.radius for i, stage in enumerate(stages)}
+        if not stages or stages[0].radius is None:
+            found["design.filter.radius"] = given
+        return {place: radius for place, radius in found.items() if radius is not None and given is not None}
 
     @property
     def continued(self) -> dict[str, float | Continuation | Stages]:
         """Everything that may change from iteration to iteration and makes another problem of it."""
-        every = {"penalty": self.penalty, "beta": self.beta, "radius": self.radius}
+        staged = self.radius if isinstance(self.radius, Stages) else None
+        every = {"penalty": self.penalty, "beta": self.beta, "radius": staged}
         return {name: schedule for name, schedule in every.items() if schedule is not None}
+
+    def settled(self, iteration: int) -> bool:
+        """Whether every continuation has come to its end, and the last stage has begun."""
+        before = [stage.until or 0 for stage in self.optimizer.stages[:-1]]
+        return iteration > max(before, default=0) and all(is_settled(s, iteration) for s in self.continued.values())
 
     def move_limit(self, iteration: int) -> float:
         """Largest change of a design variable in a design iteration.

@@ -37,12 +37,13 @@ class Responses:
     """Values and derivatives with respect to x; constraints are normalised by their limits."""
 
     def __init__(
-        self, mesh: Mesh | VoxelMesh, problem: Problem, local_mean: Callable[[float], DesignMap] | None = None
+        self, mesh: Mesh | VoxelMesh, problem: Problem, local_mean: Callable[[float, str], DesignMap] | None = None
     ) -> None:
         """Those of a problem on its mesh (collective).
 
         Args:
-            local_mean: the map from densities to their means in balls of a radius, where a constraint needs it.
+            local_mean: the map from densities to their means in balls of a radius, where a constraint needs it; its
+                place is for complaints.
         """
         self.mesh = mesh
         self._problem, self._probes, self._local_mean = problem, problem.probes, local_mean

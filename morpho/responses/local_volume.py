@@ -32,15 +32,15 @@ class LocalVolume:
         self,
         mesh: Mesh | VoxelMesh,
         given: LocalVolumeConstraint,
-        local_mean: Callable[[float], DesignMap],
+        local_mean: Callable[[float, str], DesignMap],
         place: str,
     ) -> None:
         """Of a mesh; `place` in the problem file is for complaints (collective).
 
         Args:
-            local_mean: the map from densities to their means in balls of a radius.
+            local_mean: the map from densities to their means in balls of a radius, at a place for complaints.
         """
-        self.comm, self.complaints, self._mean = mesh.comm, list[str](), local_mean(given.radius)
+        self.comm, self.complaints, self._mean = mesh.comm, list[str](), local_mean(given.radius, place)
         where = "" if given.region is None else f"[{given.region}]"
         self.name = f"local_volume{where}"
         self._inside = np.ones(mesh.n)

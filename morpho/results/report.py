@@ -19,7 +19,12 @@ from morpho.results.render import draw_album
 
 LINES = 40  #: of the end of the log
 TEXT = 2_000_000  #: bytes of a log or a result that are read
-_PARAMETERS = {"penalty": "penalty", "beta": "sharpness of the projection", "move_limit": "move limit"}
+_PARAMETERS = {
+    "penalty": "penalty",
+    "beta": "sharpness of the projection",
+    "radius": "filter radius",
+    "move_limit": "move limit",
+}
 _TITLES = {"objective": "objective", "volume": "volume fraction", "greyness": "greyness", "change": "largest change"}
 _STEPS = {"error": "error of the source on an exact gradient", "secant_error": "error of the secant there"}
 

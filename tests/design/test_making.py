@@ -68,6 +68,24 @@ def test_derivatives(name):
             assert taylor_rates(f, x, dx, h=5e-4).min() > 1.9
 
 
+def test_derivatives_of_robust_castings():
+    """Each of the three realisations, by its own pullback."""
+    rules = {"casting": {"direction": "z"}, "robust": {"eta": 0.3}, "projection": {"eta": 0.5, "beta": 4}}
+    part = box([6, 5, 4], [6.0, 5.0, 4.0])
+    mesh = voxel_mesh(spec.BoxMesh.model_validate(part["box"]), 0, MPI.COMM_SELF)
+    weights, x = random_cells(mesh, -1, 1, seed=1), random_cells(mesh, 0.2, 0.7)
+    with designed(mesh, make_problem(part, design=FILTER | rules)) as design:
+        for k in range(3):
+
+            def f(x, k=k):
+                drawn = design.realise(1, x)
+                pairs = ((drawn.rho, drawn.pullback), (drawn.solved, drawn.solved_pullback), drawn.grown)
+                rho, pullback = pairs[k]
+                return float(weights @ rho**2), pullback(2 * weights * rho)
+
+            assert taylor_rates(f, x, random_cells(mesh, -1, 1, seed=3), h=5e-4).min() > 1.9
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_the_rules_are_kept(name):
     mesh, problem = voxels(name, MPI.COMM_SELF), problem_of(name)
@@ -215,6 +233,8 @@ CUBE = box([6, 6, 6])
         (unit_box("tetrahedron", 3), symmetric(x=0.5), "do not fall on cells of the mesh"),
         (unit_box("tetrahedron", 3), {"overhang": {"direction": "z"}}, "got a mesh of tetrahedron cells; it takes"),
         (unit_box("tetrahedron", 3), {"casting": {"direction": "z"}}, "design.casting: got a mesh of tetrahedron"),
+        (unit_box("tetrahedron", 3), {"repeat": {"axis": "x", "times": 10**9}}, "so many pieces are smaller than"),
+        (unit_box("tetrahedron", 3), {"repeat": {"about": "z", "times": 10**9}}, "so many pieces are smaller than"),
         (unit_box("tetrahedron", 3), {"extrude": "z"}, "design.extrude: got a mesh of tetrahedron cells"),
         (CUBE, {"casting": {"direction": "z"}, "overhang": {"direction": "z"}}, "what is cast is not printed"),
         (CUBE, symmetric(z=0.5) | {"overhang": {"direction": "z"}}, "tells one side from the other"),

@@ -49,7 +49,7 @@ def facts(comm: MPI.Comm) -> dict[str, Any]:
             found[f"value, {engine}"] = value.value
             if engine == "voxel":
                 found["derivative"] = by_key(parts.mesh, value.d_rho)
-                means, _ = parts.design.local_mean(2.5).apply(rho)
+                means, _ = parts.design.local_mean(2.5, "constraints[1]").apply(rho)
                 found["means"] = by_key(parts.mesh, means)
     steps = list(morpho.iterate(porous(), comm=comm))
     found["values"] = np.array([0.5 * (1 + step.constraints[1]) for step in steps])

@@ -36,7 +36,7 @@ def picture():
 def test_values_are_those_of_direct_sums():
     with Parts(porous(), MPI.COMM_SELF) as parts:
         rho = random_cells(parts.mesh)
-        means, pullback = parts.design.local_mean(2.5).apply(rho)
+        means, pullback = parts.design.local_mean(2.5, "constraints[1]").apply(rho)
         expected = local_means(rho.reshape(5, 8, 16), picture(), 2.5)
         np.testing.assert_allclose(means.reshape(expected.shape), expected, rtol=1e-12)
         y = random_cells(parts.mesh, seed=1)
@@ -48,7 +48,7 @@ def test_values_are_those_of_direct_sums():
 def test_the_derivative_is_that_of_the_mean(engine):
     """Up to the factor that makes the mean the maximum, which is 1 where all are alike."""
     with Parts(porous(engine), MPI.COMM_SELF) as parts:
-        response, mean = parts.responses.bounds[1].response, parts.design.local_mean(2.5)
+        response, mean = parts.responses.bounds[1].response, parts.design.local_mean(2.5, "constraints[1]")
 
         def f(rho):
             means = mean.apply(rho)[0]
@@ -86,6 +86,7 @@ def test_the_bound_is_met_around_every_cell(run):
     ("given", "said"),
     [
         ({"radius": 1.2, "max": 0.5}, "so small a ball holds hardly more than its cell"),
+        ({"radius": 1e12, "max": 0.5}, "constraints[0].radius: got 1e+12, and the mesh is"),
         ({"radius": 3, "max": 0.5, "region": {"plane": {"axis": "x", "at": 99}}}, "no cell lies in"),
     ],
 )
