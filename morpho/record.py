@@ -423,7 +423,10 @@ def make_grid(parts: Parts) -> Grid | ImageGrid:
         return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm, mesh.filled)
     geometry = mesh.domain.geometry
     kind, order = VTK_CELLS[mesh.cell_name]
-    return Grid(geometry.x, geometry.dofmap[: mesh.n][:, order], kind, mesh.key, parts.comm)
+    points = geometry.index_map()
+    number = np.asarray(points.local_to_global(np.arange(len(geometry.x), dtype=np.int32)), np.int64)
+    cells = geometry.dofmap[: mesh.n][:, order]
+    return Grid(geometry.x, cells, kind, mesh.key, parts.comm, number, int(points.size_local))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

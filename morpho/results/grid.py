@@ -15,13 +15,17 @@ from morpho.interfaces import Array
 
 @dataclass(frozen=True)
 class Grid:
-    """Owned cells of one rank with the points they need; points may be repeated on several ranks."""
+    """Owned cells of one rank with the points they need."""
 
     points: Array  #: (p, 3) coordinates
     cells: NDArray[np.integer]  #: (n, nv) local point numbers in VTK node order
     vtk_cell_type: int  #: 5 triangle, 9 quadrilateral, 10 tetrahedron, 12 hexahedron
     key: NDArray[np.int64]  #: (n,) global cell number in 0..N-1, the same for every number of ranks
     comm: MPI.Comm
+    #: (p,) number of each point among those of all ranks; the own ones come first, and are numbered one after the other
+    #: from rank to rank. None: every point is this rank's own, also where another rank has one there
+    point_key: NDArray[np.int64] | None = None
+    own_points: int | None = None  #: how many are own ones, None for all
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The files of one step: a compressed piece per rank, and the header that joins the pieces."""
+"""The files of one step on a box: a compressed piece per rank, and the header that joins the pieces."""
 
 from __future__ import annotations
 
@@ -8,43 +8,15 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import (
-    vtkCellArray,
-    vtkDataSet,
-    vtkDataSetAttributes,
-    vtkImageData,
-    vtkUnstructuredGrid,
-)
-from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLUnstructuredGridWriter, vtkXMLWriter
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonDataModel import vtkDataSet, vtkDataSetAttributes, vtkImageData
+from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLWriter
 
-from morpho.results.grid import Grid, ImageGrid
+from morpho.results.grid import ImageGrid
 
 Numbers = NDArray[np.floating] | NDArray[np.integer]
 Fields = Mapping[str, Numbers]
-
-
-class MeshPieces:
-    """An unstructured grid: .vtu pieces and .pvtu headers with doubles."""
-
-    ending: ClassVar[str] = "vtu"
-    dtype: ClassVar[type[np.floating]] = np.float64
-
-    def __init__(self, grid: Grid) -> None:
-        self._mesh = _vtk_mesh(grid)
-
-    def piece(self, cells: Fields, points: Fields) -> bytes:
-        """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
-
-    def header(self, names: list[str], cells: Fields, points: Fields) -> str:
-        """Content of the file that joins the files of all ranks, on rank 0 (local)."""
-        content = '  <PUnstructuredGrid GhostLevel="0">\n' + _declared(cells, points)
-        content += '    <PPoints>\n      <PDataArray type="Float64" Name="Points" NumberOfComponents="3"/>\n'
-        content += "    </PPoints>\n"
-        content += "".join(f'    <Piece Source="{name}"/>\n' for name in names)
-        return document("PUnstructuredGrid", content + "  </PUnstructuredGrid>\n")
+_TYPES = {"i": "Int", "u": "UInt", "f": "Float"}
 
 
 class ImagePieces:
@@ -93,18 +65,11 @@ def document(kind: str, content: str) -> str:
     return f'<?xml version="1.0"?>\n{head}\n{content}</VTKFile>\n'
 
 
-def _vtk_mesh(grid: Grid) -> vtkUnstructuredGrid:
-    points = vtkPoints()
-    points.SetData(numpy_to_vtk(np.asarray(grid.points, dtype=np.float64).reshape(-1, 3), deep=True))
-    n, nv = grid.cells.shape
-    offsets = numpy_to_vtkIdTypeArray(np.arange(0, nv * n + 1, nv, dtype=np.int64), deep=True)
-    nodes = numpy_to_vtkIdTypeArray(np.asarray(grid.cells, dtype=np.int64).ravel(), deep=True)
-    cells = vtkCellArray()
-    cells.SetData(offsets, nodes)
-    mesh = vtkUnstructuredGrid()
-    mesh.SetPoints(points)
-    mesh.SetCells(grid.vtk_cell_type, cells)
-    return mesh
+def data_array(tag: str, name: str, values: Numbers, more: str = "") -> str:
+    """An array as an element of XML, with more attributes (local)."""
+    kind = f"{_TYPES[values.dtype.kind]}{8 * values.itemsize}"
+    width = values.shape[1] if values.ndim == 2 else 1
+    return f'<{tag} type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}" {more}/>'
 
 
 def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
@@ -160,9 +125,7 @@ def _declared(cells: Fields, points: Fields) -> str:
     for section, arrays in (("PCellData", cells), ("PPointData", points)):
         content += f"    <{section}>\n"
         for name, values in arrays.items():
-            kind = f"{'Int' if np.issubdtype(values.dtype, np.integer) else 'Float'}{8 * values.itemsize}"
-            width = values.shape[1] if values.ndim == 2 else 1
-            content += f'      <PDataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}"/>\n'
+            content += f"      {data_array('PDataArray', name, values)}\n"
         content += f"    </{section}>\n"
     return content
 

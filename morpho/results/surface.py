@@ -333,7 +333,8 @@ def _cells(design: Design, level: float | None, wanted: float) -> tuple[bytes, d
     from mpi4py import MPI  # a process that draws must not start it
 
     from morpho.results.grid import Grid
-    from morpho.results.pieces import MeshPieces
+    from morpho.results.mesh_file import MeshFile
+    from morpho.results.pieces import written
 
     _check_level(design, level)
     density = np.asarray(design.cell_data["physical_density"], np.float64)
@@ -354,5 +355,6 @@ def _cells(design: Design, level: float | None, wanted: float) -> tuple[bytes, d
     part = Grid(
         np.asarray(grid.points)[used], nodes.reshape(-1, corners.shape[1]), kind, np.flatnonzero(solid), MPI.COMM_SELF
     )
-    content = MeshPieces(part).piece({"physical_density": density[solid]}, {})
-    return content, {"level": level, "volume": float(volumes[solid].sum()), "cells": int(solid.sum())}
+    chunks = MeshFile(part).chunks(written({"physical_density": density[solid]}, MeshFile.dtype), {})
+    figures = {"level": level, "volume": float(volumes[solid].sum()), "cells": int(solid.sum())}
+    return b"".join(content for _, content in chunks), figures

@@ -1,7 +1,8 @@
-"""The ParaView time series of a run: one compressed piece per rank and step, and one index file."""
+"""The ParaView time series of a run: of each step a mesh in one file, or an image in a piece per rank; one index."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.inside import INSIDE
-from morpho.results.pieces import Fields, ImagePieces, MeshPieces, document, written
+from morpho.results.mesh_file import Chunk, MeshFile
+from morpho.results.pieces import Fields, ImagePieces, document, written
 from morpho.results.storage import replace_file, write_on_root, write_together
 
 CELL_NUMBER = "cell_number"  #: the same on any number of ranks
+_PIECE = re.compile(r"_\d+_\d+\.")  #: in names of files that others name
 _STEP_FILE = re.compile(r"design_(\d+)(?:_\d+)?\.p?(?:vtu|vti)")
 
 
@@ -27,12 +30,12 @@ class VtkSeries:
         self._index = Path(folder) / "design.pvd"
         self._folder = Path(folder) / "vtk"
         self._comm, self._grid = grid.comm, grid
-        self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshPieces(grid)
+        self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshFile(grid)
         #: an image's cells are in their places
         self._numbers: Fields = {CELL_NUMBER: grid.key} if isinstance(grid, Grid) else {}
         if isinstance(grid, ImageGrid) and grid.filled is not None:
             self._numbers = {INSIDE: np.ones(np.count_nonzero(grid.filled), np.int64)}
-        self._headers: dict[int, str] = {}  # file name of every step in the index
+        self._files: dict[int, str] = {}  # name of the file of every step in the index
         write_on_root(self._comm, self._index, lambda: self._open(append_from))
 
     def write(self, iteration: int, cell_data: Fields, point_data: Fields) -> None:
@@ -45,37 +48,70 @@ class VtkSeries:
         cells, points = (written(data, self._pieces.dtype) for data in ({**self._numbers, **cell_data}, point_data))
         if isinstance(self._grid, ImageGrid):
             cells = {name: self._grid.spread(values) for name, values in cells.items()}
-        piece = self._path(iteration, self._comm.rank)
-        write_together(self._comm, piece, lambda: piece.write_bytes(self._pieces.piece(cells, points)))
-        write_on_root(self._comm, self._index, lambda: self._publish(iteration, cells, points))
+        if isinstance(self._pieces, MeshFile):
+            self._write_mesh(self._pieces, iteration, cells, points)
+        else:
+            self._write_pieces(self._pieces, iteration, cells, points)
+
+    def _write_mesh(self, mesh: MeshFile, iteration: int, cells: Fields, points: Fields) -> None:
+        chunks = mesh.chunks(cells, points)
+        path = self._folder / f"design_{iteration:06d}.{mesh.ending}"
+        partial = path.with_name(path.name + ".partial")
+
+        def publish() -> None:
+            os.replace(partial, path)
+            self._publish(iteration, path.name)
+
+        write_on_root(self._comm, path, lambda: partial.write_bytes(b""))
+        write_together(self._comm, path, lambda: _put(partial, chunks))
+        write_on_root(self._comm, self._index, publish)
+
+    def _write_pieces(self, image: ImagePieces, iteration: int, cells: Fields, points: Fields) -> None:
+        names = [f"design_{iteration:06d}_{rank}.{image.ending}" for rank in range(self._comm.size)]
+        piece = self._folder / names[self._comm.rank]
+        header = self._folder / f"design_{iteration:06d}.p{image.ending}"
+
+        def publish() -> None:
+            replace_file(header, image.header(names, cells, points))
+            self._publish(iteration, header.name)
+
+        write_together(self._comm, piece, lambda: piece.write_bytes(image.piece(cells, points)))
+        write_on_root(self._comm, self._index, publish)
 
     def _open(self, append_from: int | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         last = -1 if append_from is None else append_from
         files = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))]
-        self._headers = {step: path.name for step, path in files if step <= last and path.suffix.startswith(".p")}
+        kept = [(step, path) for step, path in files if step <= last]
+        self._files = {step: path.name for step, path in kept if not _PIECE.search(path.name)}
         # The index goes first: a kill in between leaves unused files, never an index to missing ones.
         self._write_index()
         for step, path in files:
-            if step not in self._headers:
+            if step not in self._files:
                 path.unlink()
 
-    def _publish(self, iteration: int, cells: Fields, points: Fields) -> None:
-        names = [self._path(iteration, rank).name for rank in range(self._comm.size)]
-        header = self._path(iteration)
-        replace_file(header, self._pieces.header(names, cells, points))
-        self._headers[iteration] = header.name
+    def _publish(self, iteration: int, name: str) -> None:
+        self._files[iteration] = name
         self._write_index()
 
     def _write_index(self) -> None:
         entries = "".join(
             f'    <DataSet timestep="{step}" part="0" file="vtk/{name}"/>\n'
-            for step, name in sorted(self._headers.items())
+            for step, name in sorted(self._files.items())
         )
         content = f"  <Collection>\n{entries}  </Collection>\n"
         replace_file(self._index, document("Collection", content))
 
-    def _path(self, iteration: int, rank: int | None = None) -> Path:
-        """File of one rank, or the header."""
-        ending = f".p{self._pieces.ending}" if rank is None else f"_{rank}.{self._pieces.ending}"
-        return self._folder / f"design_{iteration:06d}{ending}"
+
+def _put(path: Path, chunks: list[Chunk]) -> None:
+    """Write parts of a file that others write to, too (local)."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for at, content in chunks:
+            left = memoryview(content)
+            while left:
+                done = os.pwrite(descriptor, left, at)
+                at, left = at + done, left[done:]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -40,7 +40,16 @@ def box(shape: Sequence[int], comm: MPI.Comm, lengths: Sequence[float] | None = 
     cells = np.stack(corners, axis=-1).reshape(-1, 2**dim)
     key = owned_keys(len(cells), comm)
     used, local = np.unique(cells[key], return_inverse=True)
-    return Grid(points[used], local.reshape(-1, 2**dim), _CELL_TYPE[dim], key, comm)
+    local = local.reshape(-1, 2**dim)
+    users = np.full(len(points), comm.size)
+    users[used] = comm.rank
+    comm.Allreduce(MPI.IN_PLACE, users, MPI.MIN)
+    number = np.empty(len(points), np.int64)
+    number[np.argsort(users, kind="stable")] = np.arange(len(points))  # those of the first rank, of the second, ...
+    order = np.lexsort((number[used], users[used] != comm.rank))
+    place = np.argsort(order)
+    own = int(np.count_nonzero(users[used] == comm.rank))
+    return Grid(points[used[order]], place[local], _CELL_TYPE[dim], key, comm, number[used[order]], own)
 
 
 def owned_keys(n_global: int, comm: MPI.Comm) -> NDArray[np.int64]:

@@ -32,7 +32,8 @@ def piece_of(folder):
 
 
 def header_of(folder):
-    return next(path for path in (folder / "vtk").iterdir() if path.suffix.startswith(".p"))
+    """What the index names: of an image the file that joins the pieces, of a mesh the one file."""
+    return next((path for path in (folder / "vtk").iterdir() if path.suffix.startswith(".p")), piece_of(folder))
 
 
 def replaced(path, old, new):
@@ -60,11 +61,12 @@ def test_a_piece_that_is_cut_off(folder, kept):
 
 @pytest.mark.parametrize("kept", [0, 0.5, -3])
 def test_an_index_or_a_header_that_is_cut_off(folder, kept):
-    for path in (header_of(folder), folder / "design.pvd"):
+    for path in {header_of(folder), folder / "design.pvd"} - {piece_of(folder)}:
         content = path.read_bytes()
         path.write_bytes(content[: int(kept * len(content)) if kept >= 0 else kept])
         with pytest.raises(InputError, match=rf"{path.name}: is cut off"):
             load_design(folder)
+        path.write_bytes(content)
 
 
 def test_a_piece_in_whose_middle_bytes_changed(folder):
@@ -100,7 +102,7 @@ def test_a_piece_with_another_head(folder, old, new, why):
         claim = b"0 a 0 b 0 c" if b"many" in new else b"0 99999 0 99999 0 999"
         old, new = b'<Piece Extent="0 8 0 6 0 5"', b'<Piece Extent="' + claim + b'"'
     replaced(piece, old, new)
-    if b"density" in old:
+    if b"density" in old and header_of(folder) != piece:
         replaced(header_of(folder), old, new)
     with pytest.raises(InputError, match=why):
         load_design(folder)
@@ -125,6 +127,8 @@ def test_names_that_lead_out_of_the_run_folder(folder):
         with pytest.raises(InputError, match="expected a file of the run folder that ends with"):
             load_design(folder)
     index.write_text(right)
+    if header == piece:
+        return
     for name in (f"../../{piece.name}", str(outside), "../design.pkl", f"../link{piece.suffix}", header.name):
         text = header.read_text()
         header.write_text(text.replace(f'Source="{piece.name}"', f'Source="{name}"'))
@@ -142,6 +146,9 @@ def test_pieces_that_are_missing_or_no_files(folder):
     os.mkfifo(piece)
     with pytest.raises(InputError, match=f"missing files of the design.*{piece.name}"):
         load_design(folder)
-    replaced(header_of(folder), b"<Piece", b"<Peace")
+    header = next((folder / "vtk").glob("*.pvti"), None)
+    if header is None:
+        return
+    replaced(header, b"<Piece", b"<Peace")
     with pytest.raises(InputError, match="names no pieces"):
         load_design(folder)
