@@ -20,6 +20,7 @@ from morpho.interfaces import Array
 from morpho.judge import SOLID, finished_parts
 from morpho.loop import TIGHT
 from morpho.mesh import Mesh, VoxelMesh
+from morpho.pads import away_from_pads
 from morpho.parallel import global_dot, global_max, on_root, raise_together
 from morpho.parts import Parts
 from morpho.problem.spec import Problem
@@ -35,6 +36,7 @@ class CaseFigures:
     compliance: float
     displacement: float  #: the largest of a node of solid cells; of heat the highest temperature
     von_mises: float  #: the highest, times the root of the density; nan in heat
+    von_mises_away: float  #: the highest away from loads and supports (`pads`); nan in heat and where no cell is left
     reactions: tuple[tuple[float, ...], ...]  #: of each support, on the body by component; in heat what flows in
 
 
@@ -86,9 +88,12 @@ def analyse(
 def table(found: Analysis) -> list[str]:
     """The figures in lines (local)."""
     width = max(len("load case"), *map(len, found.cases))
-    lines = [f"{'load case':<{width}}  {'compliance':>12}  {'displacement':>12}  {'von Mises':>12}"]
+    lines = [
+        f"{'load case':<{width}}  {'compliance':>12}  {'displacement':>12}  {'von Mises':>12}  {'off the pads':>12}"
+    ]
     for name, case in found.cases.items():
-        lines.append(f"{name:<{width}}  {case.compliance:12.6g}  {case.displacement:12.6g}  {case.von_mises:12.6g}")
+        row = case.compliance, case.displacement, case.von_mises, case.von_mises_away
+        lines.append(f"{name:<{width}}  " + "  ".join(f"{value:12.6g}" for value in row))
     for name, case in found.cases.items():
         rows = [", ".join(f"{value:.6g}" for value in row) for row in case.reactions]
         lines += [f"{name}: supports[{s}] exerts ({row})" for s, row in enumerate(rows)]
@@ -107,8 +112,16 @@ def figures(parts: Parts, rho: Array) -> Analysis:
     for i, name in enumerate(physics.cases):
         moved = np.linalg.norm(physics.vertex_displacement(i)[nodes], axis=1)
         stress = np.sqrt(rho) * physics.von_mises(i) if physics.components > 1 else np.full(1, np.nan)
+        away = away_from_pads(parts, i) if physics.components > 1 else np.zeros(1, bool)
+        inside = global_max(comm, np.where(away, stress, -1.0))
         held = tuple(tuple(map(float, row)) for row in _reactions(parts, i, rho))
-        cases[name] = CaseFigures(float(exact.cases[i]), global_max(comm, moved), global_max(comm, stress), held)
+        cases[name] = CaseFigures(
+            compliance=float(exact.cases[i]),
+            displacement=global_max(comm, moved),
+            von_mises=global_max(comm, stress),
+            von_mises_away=inside if inside >= 0 else float("nan"),
+            reactions=held,
+        )
     volume = global_dot(comm, mesh.volumes, rho)
     return Analysis(
         objective=parts.responses.stiffness(rho, exact),

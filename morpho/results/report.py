@@ -154,7 +154,12 @@ def _built(result: dict[str, Any]) -> dict[str, Any] | None:
         ("objective", _number(result.get("objective")), _number(built.get("objective"))),
         ("volume fraction", _number(result.get("volume"), ".4f"), _number(built.get("volume"), ".4f")),
     ]
-    titles = {"compliance": "compliance", "displacement": "largest displacement", "von_mises": "highest von Mises"}
+    titles = {
+        "compliance": "compliance",
+        "displacement": "largest displacement",
+        "von_mises": "highest von Mises",
+        "von_mises_away": "highest von Mises away from loads and supports",
+    }
     own = {"compliance": result.get("compliance") or {}, "von_mises": result.get("von_mises") or {}}
     for case, figures in (built.get("cases") or {}).items():
         for key, title in titles.items():
