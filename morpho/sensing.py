@@ -31,7 +31,7 @@ def make_functionals(problem: Problem, mesh: Mesh | VoxelMesh, law: Law) -> list
     solid, said, made = make_material(problem, 1).E * law.matrix(), list[str](), []
 
     def centers() -> Array:
-        return np.concatenate(list(mesh.places(cells=True)))[:, : mesh.dim]
+        return np.concatenate([np.array(part) for part in mesh.places(cells=True)])[:, : mesh.dim]
 
     def within(region: Region, place: str) -> Array:
         inside = np.zeros(mesh.n)

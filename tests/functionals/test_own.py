@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from functional_facts import PROBLEMS, facts
 from functional_problems import Mixed, mixed
-from helpers import assert_engines_agree, random_cells, rates_of_rows
+from helpers import assert_engines_agree, box, make_problem, plane, random_cells, rates_of_rows
 
 import morpho
 from morpho.errors import InputError, OwnCodeError
@@ -29,13 +29,25 @@ class Work:
         return Value(self.setting.comm.allreduce(float(np.sum(weights * states.centre(0)))), d_centre={0: weights})
 
 
+class Middle:
+    """What is asked of it is where it finds the cells."""
+
+    cases = (0,)
+
+    def __init__(self, parameters, setting):
+        self.found = setting.centers()
+
+    def at(self, states):
+        return Value(0.0)
+
+
 def broken(parameters, setting):
     raise RuntimeError("no")
 
 
 @pytest.fixture(autouse=True)
 def registered():
-    for name, own in (("mixed", Mixed), ("work", Work), ("broken", broken)):
+    for name, own in (("mixed", Mixed), ("work", Work), ("middle", Middle), ("broken", broken)):
         morpho.responses.register(name, own)
 
 
@@ -43,6 +55,22 @@ def registered():
 def test_derivatives_through_the_whole_chain(dim, engine):
     with Parts(mixed(dim, engine), MPI.COMM_SELF) as parts:
         assert min(rates_of_rows(parts, (0, 2))) > 1.9
+
+
+@pytest.mark.parametrize("engine", ["voxel", "assembled"])
+def test_it_gets_the_middle_of_every_cell(engine):
+    problem = make_problem(
+        box([3, 2, 4], [3.0, 2.0, 4.0]),
+        supports=[{"region": plane("x", 0)}],
+        loads=[{"forces": [{"region": plane("x", 3), "total": [0, 0, -1]}]}],
+        objective={"kind": "own", "response": "middle"},
+        constraints=[{"volume_fraction": 0.5}],
+        engine=engine,
+    )
+    with Parts(problem, MPI.COMM_SELF) as parts:
+        found = next(f for f in parts.functionals if isinstance(f, Middle)).found
+        assert np.allclose(np.sort(found, axis=0), np.sort(np.mgrid[:3, :2, :4].reshape(3, -1).T + 0.5, axis=0))
+        assert len(np.unique(found, axis=0)) == 24
 
 
 @pytest.mark.parametrize("dim", [2, 3])
