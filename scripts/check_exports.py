@@ -124,7 +124,8 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
         "wall.",
         "The reported compliance of a robust design is that of its eroded form, softer than the part as drawn. The two",
         "rows with a dash have no projection: they end grey, and `--certify` warns that the part is another one.\n",
-        "| part | cells | volume against the design's | closed volume | surfaces | holes | projection | compliance as built |",
+        "| part | cells | volume against the design's | closed volume | surfaces | holes | projection |"
+        " compliance as built |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, f in figures.items():
