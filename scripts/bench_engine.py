@@ -251,6 +251,7 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
     from morpho.fem.elasticity import stiffness
     from morpho.fem.voxel import kernels_3d
     from morpho.fem.voxel.element import mode_stiffness
+    from morpho.fem.voxel.present import find_pieces
 
     nx, ny, nz = cells
     K = stiffness(np.ones(3), 0.3, "strain")
@@ -262,10 +263,11 @@ def time_kernel(cells: tuple[int, ...]) -> Record:
         u = rng.random((nz + 1, ny + 1, 3, nx + 1)).astype(kind)
         y, m, dense = np.zeros_like(u), mode_stiffness(K, 3).astype(kind), K.astype(kind)
         rows, out = np.ascontiguousarray(u.transpose(2, 0, 1, 3)), np.zeros((3, nz + 1, ny + 1, nx + 1), kind)
-        kernels_3d.add_stiffness(y, u, E, m)
+        pieces = find_pieces(E)
+        kernels_3d.add_stiffness(y, u, E, m, pieces)
         add_dense_rows(out, rows, E, dense)
         error = np.abs(y - out.transpose(1, 2, 0, 3)).max() / np.abs(y).max()
-        seconds = best(lambda: kernels_3d.add_stiffness(y, u, E, m), repeat=15)
+        seconds = best(lambda: kernels_3d.add_stiffness(y, u, E, m, pieces), repeat=15)
         fma, copy = fma_rate(kind), copy_rate(kind)
         touched = np.dtype(kind).itemsize * 10  # u read, y read and written, E read
         return {

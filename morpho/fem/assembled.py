@@ -103,6 +103,7 @@ class AssembledEquation:
         self.solver: LinearSolver | None = None
         self._coarse: dict[int, CoarsePhysics] = {}
         self._adjoints: Adjoints | None = None
+        self.void_matters = True  #: without meaning here: void is always solved for
         self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
         self._compile(degree)
 

@@ -27,6 +27,7 @@ class Exact:
 
     @classmethod
     def make(cls, tools: Tools) -> Exact:
+        tools.physics.void_matters = False
         return cls(tools.physics)
 
     def estimate(self, rho: Array) -> Gradient:

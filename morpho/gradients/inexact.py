@@ -31,6 +31,7 @@ class Inexact:
 
     @classmethod
     def make(cls, tools: Tools) -> Inexact:
+        tools.physics.void_matters = False
         return cls(tools.physics, tools.spec.iterations)
 
     def estimate(self, rho: Array) -> Gradient:

@@ -44,6 +44,7 @@ class Physics(Protocol):
 
     weights: Array
     comm: MPI.Comm
+    void_matters: bool  #: whether the source looks at the state or the energies in void
 
     @property
     def material(self) -> Material: ...

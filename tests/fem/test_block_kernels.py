@@ -53,7 +53,7 @@ def in_the_displacement_of_the_blocks(e, u, cells, block):
     """Fine strain energies of a displacement of the blocks, by way of the fine displacement."""
     for finer in nested_grids(cells, block)[1:]:
         fine = np.zeros(nodal(finer, e.components))
-        add_prolonged(fine, u, whole_rows(fine))
+        add_prolonged(fine, u, whole_rows(fine.shape))
         u = fine
     energy = np.empty(cell_array(cells))
     e.kernels.strain_energy(energy, u, e.modes)

@@ -33,11 +33,26 @@ def test_equal_to_the_assembled_engine(alone):
     assert max(differences.values()) < 1e-8, differences
 
 
+def check_void(found):
+    """Most of the box is left out, and nothing but rounding of what void carries is missed."""
+    for name in BOXES:
+        if name not in ("flat", "slender"):
+            assert 0.2 < found[f"{name} without void: left out"] < 0.9, name
+        assert found[f"{name} without void: compliance"] < 1e-6, name
+        assert found[f"{name} without void: derivative"] < 1e-5, name
+
+
+def test_void_makes_no_difference(alone):
+    check_void(alone)
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_equal_on_several_ranks(mpirun, alone, ranks):
     found = json.loads(mpirun(ranks, Path(__file__).with_name("voxel_engine_facts.py")))
     assert max(value for name, value in found.items() if name.endswith("differs by")) < 1e-8
+    check_void(found)
     for name in BOXES:
+        assert found[f"{name} without void: left out"] == alone[f"{name} without void: left out"]
         np.testing.assert_allclose(found[f"{name}: compliance"], alone[f"{name}: compliance"], rtol=1e-9)
 
 

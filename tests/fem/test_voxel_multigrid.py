@@ -18,6 +18,7 @@ from morpho.fem.voxel import multigrid, vectors
 from morpho.fem.voxel.element import COUPLINGS, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Element, build, coarsen_mask
+from morpho.fem.voxel.present import find_pieces
 from morpho.mesh.partition import split
 
 SPACINGS = {"square": [1.0, 1.0], "rectangle": [1.0, 0.6], "cube": [1.0, 1.0, 1.0], "brick": [1.0, 1.5, 0.7]}
@@ -67,19 +68,22 @@ def test_nothing_is_lost_in_the_basis_of_modes(name, heat, count):
     assert len(e.modes) == count == len(COUPLINGS[e.dim, e.components])
 
 
+@pytest.mark.parametrize("void", [0.0, 0.97])
 @pytest.mark.parametrize("heat", [False, True])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("cells", [(5, 3), (131, 2), (1, 1), (5, 3, 4), (140, 2, 3), (1, 1, 1)])
-def test_kernels(cells, kind, heat):
-    """Operator and energy against an assembled matrix, with rows shorter and longer than a stretch."""
+def test_kernels(cells, kind, heat, void):
+    """Operator and energy against an assembled matrix, with rows shorter and longer than a stretch, and void."""
     dim = len(cells)
     e = element("rectangle" if dim == 2 else "brick", heat=heat)
     rng = np.random.default_rng(0)
     E = rng.random((*(cells[2:] or (1,)), cells[1], cells[0])).astype(kind)
+    E[rng.random(E.shape) < void] = 0
+    E[:, 0, : min(cells[0], 40) - 1] = 0
     u, y = (rng.random(nodal(cells, e.components)).astype(kind) for _ in range(2))
     A = matrix(e.K, E.astype(float), dim)
     expected = y + (A @ u.ravel()).reshape(y.shape)
-    e.kernels.add_stiffness(y, u, E, e.modes.astype(kind))
+    e.kernels.add_stiffness(y, u, E, e.modes.astype(kind), find_pieces(E))
     tolerance = 100 * np.finfo(kind).eps
     np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance)
     energy = np.empty_like(E)
@@ -95,7 +99,7 @@ def test_transfers(cells):
     rng = np.random.default_rng(0)
     coarse, fine = (rng.random(nodal(c, dim)) for c in (coarse_cells, cells))
     prolonged, restricted = np.zeros_like(fine), np.zeros_like(coarse)
-    rows = vectors.whole_rows(fine)
+    rows = vectors.whole_rows(fine.shape)
     vectors.add_prolonged(prolonged, coarse, rows)
     vectors.restrict(restricted, fine, rows)
     assert np.vdot(prolonged, fine) == pytest.approx(np.vdot(coarse, restricted), rel=1e-13)
@@ -119,7 +123,7 @@ def test_interpolation_respects_the_supports(cells):
     planes = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
     coarse_mask = coarsen_mask(mask, planes)
     coarse, fine = np.random.default_rng(3).random(coarse_mask.shape), np.zeros(mask.shape)
-    vectors.add_prolonged(fine, np.where(coarse_mask, 0.0, coarse), vectors.whole_rows(fine))
+    vectors.add_prolonged(fine, np.where(coarse_mask, 0.0, coarse), vectors.whole_rows(fine.shape))
     assert not coarse_mask.all() and coarse_mask.any()
     assert np.all(fine[mask] == 0)
 

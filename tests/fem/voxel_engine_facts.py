@@ -71,6 +71,36 @@ def solution(comm: MPI.Comm, box: dict[str, Any], engine: str, **given: Any) -> 
     return found
 
 
+def strut_density(box: dict[str, Any]) -> Array:
+    """A strut along x in the lower corner, grey at its sides, and a loose lump far from it."""
+    *_, y, x = grids = np.meshgrid(*[np.arange(n) for n in reversed(box["cells"])], indexing="ij")
+    rho = np.clip(2.5 - sum(grids[:-1]) / 2, 0.0, 1.0)
+    rho[(y == box["cells"][1] - 1) & (x == box["cells"][0] // 2)] = 0.7
+    return np.asarray(rho.ravel())
+
+
+def without_void(comm: MPI.Comm, box: dict[str, Any]) -> dict[str, Any]:
+    """How a solve without void differs from one with it, and the share of the cells it leaves out (collective)."""
+    low = box.get("origin", [0.0] * len(box["size"]))
+    tip = {"points": [[low[0] + box["size"][0], *low[1:]]]}
+    loads = [{"forces": [{"region": tip, "total": [0.1, -1.0, 0.4][: len(low)]}]}]
+    given = problem(box, "voxel", loads=loads, supports=[{"region": plane("x", low[0])}])
+    with Parts(given, comm) as parts:
+        physics, n = parts.physics, parts.mesh.n_global
+        rho = strut_density(box)[parts.mesh.key]
+        physics.void_matters = True
+        with_void = physics.solve(rho)
+        physics.void_matters = False
+        found = physics.solve(rho)
+        left_out = 0 if physics.void is None else int(np.count_nonzero(physics.void))
+        slopes = [whole(comm, parts.mesh.key, state.d_compliance[0], n) for state in (with_void, found)]
+        return {
+            "left out": comm.allreduce(left_out) / n,
+            "compliance": float(abs(found.compliance[0] / with_void.compliance[0] - 1)),
+            "derivative": float(np.abs(slopes[1] - slopes[0]).max() / np.abs(slopes[0]).max()),
+        }
+
+
 def whole(comm: MPI.Comm, key: Array, values: Array, n: int) -> Array:
     """Values of all ranks in the order of the key (collective)."""
     gathered = np.zeros((n, *values.shape[1:]))
@@ -87,6 +117,7 @@ def facts(comm: MPI.Comm) -> dict[str, Any]:
         for what, values in assembled.items():
             found[f"{name}: {what} differs by"] = np.abs(voxel[what] - values).max() / np.abs(values).max()
         found[f"{name}: compliance"] = voxel["compliance"]
+        found |= {f"{name} without void: {what}": value for what, value in without_void(comm, box).items()}
     return found
 
 

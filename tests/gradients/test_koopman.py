@@ -187,7 +187,7 @@ def test_a_bad_fit_is_no_landing(caplog):
     problem = slow(iterations=20, fit=1e-12, rank=1)
     exact, own = run(exactly(problem)), run(problem)
     assert own[-1].exact_solves == 20 and "no jump, the operator misses" in caplog.text
-    np.testing.assert_array_equal(own[-1].x, exact[-1].x)
+    np.testing.assert_allclose(own[-1].x, exact[-1].x, rtol=0, atol=1e-5)  # exact leaves void out of its solves
 
 
 def test_passive_cells_stay():

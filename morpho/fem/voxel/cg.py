@@ -14,9 +14,12 @@ from morpho.errors import SolverError
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
 from morpho.fem.voxel.pages import zeros
+from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import Runs, advance, clear, copy, copy_scaled, dot, turn
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
+
+DIVERGED = 1e8  #: relative residual that no equation with a solution comes to
 
 
 @dataclass
@@ -29,12 +32,16 @@ class Operator:
     held: Dofs
     sprung: Dofs  #: of the nodes that this rank owns
     springs: Array  #: stiffness of each
-    runs: Runs  #: of the rows of nodes
+    present: Present  #: what of the grid takes part
+
+    @property
+    def runs(self) -> Runs:
+        return self.present.runs
 
     def add(self, y: Array, u: Array, sign: float = 1.0) -> None:
         """y += sign A u; held entries of y become zero (collective)."""
         self.planes.keep_owned(y)
-        self.element.kernels.add_stiffness(y, u, self.E, sign * self.element.modes)
+        self.element.kernels.add_stiffness(y, u, self.E, sign * self.element.modes, self.present.pieces)
         y.reshape(-1)[self.sprung] += sign * self.springs * u.reshape(-1)[self.sprung]
         self.planes.sum(y)
         y.reshape(-1)[self.held] = 0
@@ -118,7 +125,7 @@ class ConjugateGradients:
             clear(q, A.runs)
             A.add(q, p)
             pq = A.dot(p, q)
-            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0):
+            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0) or residual > DIVERGED * norm:
                 raise SolverError(
                     f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
                 )

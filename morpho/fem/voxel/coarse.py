@@ -25,6 +25,7 @@ from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
 from morpho.interfaces import Array
 
@@ -48,11 +49,9 @@ class VoxelCoarse:
     def __init__(self, fine: VoxelEquation, block: int) -> None:
         self.fine, self.block = fine, block
         self.planes, mesh, element = fine.planes, fine.mesh, fine.element
-        there = None if mesh.filled_nodes is None else mesh.filled_nodes[:, :, None]
         self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
         for _ in range(depth):
             self._masks.append(coarsen_mask(self._masks[-1], self.planes))
-            there = None if there is None else coarsen_mask(there, self.planes)
             cells = tuple(-(-n // 2) for n in cells)
         mask = self._masks[-1]
         self.shape = cell_shape(mask)
@@ -71,9 +70,10 @@ class VoxelCoarse:
         held = np.flatnonzero(mask)
         # In the preconditioner convection counts: it may be all that holds the temperature.
         ground = np.asarray(springs / fine.material.E) if element.components == 1 and fine.springs else None
-        grid = build(element, self.planes, mask, depth, cells, ground, there)
+        present = Present(self.planes, mask.shape, sparse=mesh.filled is not None)
+        grid = build(element, self.planes, mask, depth, cells, ground, present)
         E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
-        operator = Operator(element, self.planes, E, held, sprung, stiffness, grid.runs)
+        operator = Operator(element, self.planes, E, held, sprung, stiffness, present)
         self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
@@ -90,6 +90,7 @@ class VoxelCoarse:
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
         sum_in_blocks(cg.operator.E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
         cg.operator.E *= self._scale
+        cg.operator.present.update(cg.operator.E)
         self._is_set_up = False
         energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
         energy = np.empty((k, fine.mesh.n), np.float32)
@@ -159,7 +160,7 @@ class VoxelCoarse:
             step = now - before
             for mask in self._masks[-2:0:-1]:
                 finer = np.zeros(mask.shape)
-                add_prolonged(finer, step, whole_rows(finer))
+                add_prolonged(finer, step, whole_rows(finer.shape))
                 step = finer
             add_prolonged(u, step, self.fine.cg.operator.runs)
             before[:] = now
@@ -180,7 +181,7 @@ class VoxelCoarse:
         for mask in self._masks[1:]:
             self.planes.keep_owned(load)
             coarse = np.zeros(mask.shape)
-            restrict(coarse, load, whole_rows(load))
+            restrict(coarse, load, whole_rows(load.shape))
             self.planes.sum(coarse)
             load = coarse
         return load

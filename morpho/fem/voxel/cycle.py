@@ -37,7 +37,8 @@ class Level(NamedTuple):
     springs: Any  #: stiffness of each
     weights: Any  #: of the smoothing steps
     visits: Any  #: to the next grid in a cycle
-    runs: Any  #: of the rows of nodes
+    pieces: Any  #: of the cells that take part
+    runs: Any  #: of the nodes that take part
 
 
 @compiled
@@ -99,11 +100,11 @@ def residual(grid, base, v, modes):
     r, flat = grid.r, grid.r.ravel()
     copy(r, base, grid.runs)
     if r.shape[2] == 3:
-        add_stiffness_3d(r, v, grid.E, modes)
+        add_stiffness_3d(r, v, grid.E, modes, grid.pieces)
     elif r.shape[2] == 1:
-        add_conductance(r, v, grid.E, modes)
+        add_conductance(r, v, grid.E, modes, grid.pieces)
     else:
-        add_stiffness_2d(r, v, grid.E, modes)
+        add_stiffness_2d(r, v, grid.E, modes, grid.pieces)
     at, moved = grid.sprung, v.ravel()
     for i in range(len(at)):
         flat[at[i]] -= grid.springs[i] * moved[at[i]]

@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -30,9 +28,11 @@ from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import Element, Floats, Mask, build
 from morpho.fem.voxel.pages import zeros
+from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, held_nodes, hold
-from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.fem.voxel.vectors import copy, mean_of_nodes, sum_at_nodes
+from morpho.fem.voxel.void import is_idle, leave_out, loaded_nodes
 from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
 from morpho.mesh.bodies import Bodies
@@ -106,6 +106,8 @@ class VoxelEquation:
         self._cg: ConjugateGradients | None = None
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
+        self.void_matters = True  #: whether somebody wants to know the state or the energy in void
+        self.void: Mask | None = None  #: cells (z, y, x) that the last solve left out, see `void`
         self._adjoints: Adjoints | None = None
         self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
 
@@ -149,7 +151,7 @@ class VoxelEquation:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
         if self._cg is not None:
             return
-        if not _is_compiled(self.element.kernels):
+        if not self.element.is_compiled:
             log.info("compiling the kernels of the voxel engine, as no earlier run has: about 20 s")
         sparse = self.mesh.filled is not None
         self.u: list[Array] = [zeros(self.shape, sparse=sparse) for _ in self.cases]
@@ -160,11 +162,11 @@ class VoxelEquation:
         if self.components == 1 and self.springs:
             given = np.zeros(self.shape)
             given.reshape(-1)[sprung] = springs / self.material.E
-        there = None if self.mesh.filled_nodes is None else self.mesh.filled_nodes[:, :, None]
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, there)
+        present = Present(self.planes, self.shape, sparse)
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present)
         E = zeros(self.mesh.shape, sparse=sparse)
         self.mesh.put(E, np.ones(self.mesh.n))
-        operator = Operator(self.element, self.planes, E, self.supports.dofs, sprung, springs, grid.runs)
+        operator = Operator(self.element, self.planes, E, self.supports.dofs, sprung, springs, present)
         self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations, sparse)
         if self._settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
@@ -180,16 +182,19 @@ class VoxelEquation:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
-        cg = self._set_density(rho)
-        self._put_relative(cg.preconditioner.E, cg.operator.E)
-        cg.preconditioner.refresh()
-        iterations, worst = 0, 0.0
-        for i in range(len(self.cases)):
-            taken, residual = self._solve_case(i, rho, rtol, at_most)
-            iterations, worst = iterations + taken, max(worst, residual)
-        for q in range(len(self.dummies)):
-            taken, residual = self._solve_dummy(q, rtol, at_most)
-            iterations, worst = iterations + taken, max(worst, residual)
+        self._set_density(rho)
+        self._leave_void_out(rho)
+        try:
+            iterations, worst = self._solve_all(rho, rtol, at_most)
+        except SolverError as failure:
+            if self.void is None:
+                raise
+            log.info("void is solved for, too, from here on, as without it %s", failure)
+            self.void_matters = True
+            self._set_density(rho)
+            for u in (*self.u, *self.lam):
+                u[:] = 0
+            iterations, worst = self._solve_all(rho, rtol, at_most)
         loose = (rtol is not None or at_most is not None) and worst > self._settings.rtol
         found = None
         if self._adjoints is not None:
@@ -197,10 +202,35 @@ class VoxelEquation:
             iterations += found.linear_iterations
         return self._state(rho, iterations, start, converged=not loose, found=found)
 
+    def _leave_void_out(self, rho: Array) -> None:
+        """Solve without void where nobody looks at it and it makes no difference (collective)."""
+        idle = is_idle(self.material, self._E_min_ratio, self.weight_density)
+        if self.void_matters or self._adjoints is not None or self.moving or not idle:
+            return
+        A, forces = self.cg.operator, (*self.owned_forces, *self.owned_dummies)
+        loaded = loaded_nodes(forces, self.supports.dofs, self.shape)
+        self.void = leave_out(A, self._E_min_ratio * float(np.max(self.material.E)), loaded)
+        if self.void is None:
+            self._set_density(rho)
+
+    def _solve_all(self, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
+        """Solve for every load case and dummy load; iterations and the worst relative residual (collective)."""
+        self._put_relative(self.cg.preconditioner.E, self.cg.operator.E)
+        self.cg.preconditioner.refresh()
+        iterations, worst = 0, 0.0
+        for i in range(len(self.cases)):
+            taken, residual = self._solve_case(i, rho, rtol, at_most)
+            iterations, worst = iterations + taken, max(worst, residual)
+        for q in range(len(self.dummies)):
+            taken, residual = self._solve_dummy(q, rtol, at_most)
+            iterations, worst = iterations + taken, max(worst, residual)
+        return iterations, worst
+
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
         start = time.perf_counter()
         cg, worst = self._set_density(rho), 0.0
+        cg.operator.present.update(cg.operator.E)
         A, held = cg.operator, self.supports.dofs
 
         def apply(v: Array) -> Array:
@@ -238,6 +268,7 @@ class VoxelEquation:
         self.prepare()
         assert self._cg is not None
         self.mesh.put(self._cg.operator.E, self.material.stiffness(rho))
+        self.void = None
         return self._cg
 
     def _put_relative(self, out: Floats, E: Array) -> None:
@@ -269,6 +300,8 @@ class VoxelEquation:
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
         for k, (u, i, work) in enumerate(self._loaded()):
             self.put_energy(energy[k], u)
+            if self.void is not None:
+                energy[k][self.mesh.listed(self.void)] = 0
             np.multiply(slope, energy[k], out=derivative[k])
             np.negative(derivative[k], out=derivative[k])
             if self.weight_density[i].any():
@@ -435,7 +468,9 @@ class VoxelEquation:
 
     def _at_vertices(self, u: Array) -> Array:
         """(nodes, components), x fastest, zero where no cell is (local)."""
-        values = np.ascontiguousarray(u.transpose(0, 1, 3, 2)).reshape(-1, self.components)
+        there = np.zeros_like(u)
+        copy(there, u, self.cg.operator.runs)
+        values = np.ascontiguousarray(there.transpose(0, 1, 3, 2)).reshape(-1, self.components)
         if self.mesh.filled_nodes is not None:
             values[~self.mesh.filled_nodes.ravel()] = 0
         return values
@@ -445,6 +480,8 @@ class VoxelEquation:
         self.prepare()
         squares = np.empty(self.mesh.shape)
         self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
+        if self.void is not None:
+            squares[self.void] = 0
         return np.asarray(self.material.E * np.sqrt(np.maximum(self.mesh.listed(squares), 0.0)))
 
     @cached_property
@@ -461,10 +498,3 @@ class VoxelEquation:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _is_compiled(kernels: ModuleType) -> bool:
-    """Whether numba has kept the kernels of an earlier run beside their source (local)."""
-    assert kernels.__file__ is not None
-    source = Path(kernels.__file__)
-    return any(source.with_name("__pycache__").glob(f"{source.stem}.*.nbi"))

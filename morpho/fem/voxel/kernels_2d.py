@@ -8,27 +8,26 @@ from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled
 
 
 @compiled
-def add_stiffness(y, u, E, m):
-    """y += A u: the stiffness of all cells of this rank, without supports.
+def add_stiffness(y, u, E, m, pieces):
+    """y += A u: the stiffness of cells of this rank, without supports.
 
     Args:
         y, u: (1, ny+1, 2, nx+1).
         E: (1, ny, nx) Young's moduli.
         m: (8,) mode stiffness; its negative subtracts.
+        pieces: the cells, see `present.Pieces`.
     """
-    _, ny, nx = E.shape
     lower, upper = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
     done, carried = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
-    for start in range(0, nx, STRETCH):
-        n = min(STRETCH, nx - start)
+    for _, start, n, first, last in pieces:
         carried[:] = 0
-        _analyse_row(lower, u[0, 0], start, n)
-        for j in range(ny):
+        _analyse_row(lower, u[0, first], start, n)
+        for j in range(first, last):
             _analyse_row(upper, u[0, j + 1], start, n)
             _stress(done, carried, lower, upper, E[0, j, start : start + n], m)
             _synthesise_row(y[0, j], done, start, n)
             lower, upper = upper, lower
-        _synthesise_row(y[0, ny], carried, start, n)
+        _synthesise_row(y[0, last], carried, start, n)
 
 
 @compiled

@@ -22,92 +22,26 @@ compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, err
 
 
 @compiled
-def add_stiffness(y, u, E, m):
-    """y += A u: the stiffness of all cells of this rank, without supports. Rows of cells without stiffness are skipped.
+def add_stiffness(y, u, E, m, pieces):
+    """y += A u: the stiffness of cells of this rank, without supports.
 
     Args:
         y, u: (nz+1, ny+1, 3, nx+1).
         E: (nz, ny, nx) Young's moduli.
         m: (33,) mode stiffness; its negative subtracts.
+        pieces: the cells, see `present.Pieces`.
     """
-    nz, ny, nx = E.shape
     lower, upper = np.zeros(12 * LINE, u.dtype), np.zeros(12 * LINE, u.dtype)
     done, carried = np.zeros(12 * LINE, u.dtype), np.zeros(12 * LINE, u.dtype)
-    for k in range(nz):
-        for start in range(0, nx, STRETCH):
-            n = min(STRETCH, nx - start)
-            carried[:] = 0
-            if has_void_rows(E[k, :, start : start + n]):
-                _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried)
-                continue
-            _analyse_rows(lower, u[k, 0], u[k + 1, 0], start, n)
-            for j in range(ny):
-                _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
-                _stress(done, carried, lower, upper, E[k, j, start : start + n], m)
-                _synthesise_rows(y[k, j], y[k + 1, j], done, start, n)
-                lower, upper = upper, lower
-            _synthesise_rows(y[k, ny], y[k + 1, ny], carried, start, n)
-
-
-@compiled
-def _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried):
-    """A stretch of a layer without its rows of void."""
-    ny = E.shape[1]
-    first, after = extent(E[k, :, start : start + n])
-    start, n = start + first, after - first
-    follows = False  # whether the row before is there
-    for j in range(ny):
-        if is_void(E[k, j, start : start + n]):
-            if follows:
-                _synthesise_rows(y[k, j], y[k + 1, j], carried, start, n)
-                carried[:] = 0
-            follows = False
-            continue
-        if not follows:
-            _analyse_rows(lower, u[k, j], u[k + 1, j], start, n)
-        _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
-        _stress(done, carried, lower, upper, E[k, j, start : start + n], m)
-        _synthesise_rows(y[k, j], y[k + 1, j], done, start, n)
-        lower, upper = upper, lower
-        follows = True
-    if follows:
-        _synthesise_rows(y[k, ny], y[k + 1, ny], carried, start, n)
-
-
-@compiled
-def has_void_rows(layer):
-    """Whether some row of a layer (y, x) is without stiffness."""
-    for row in layer:  # noqa: SIM110, which numba does not know
-        if is_void(row):
-            return True
-    return False
-
-
-@compiled
-def extent(layer):
-    """First and last plus one cell along x that is not void in any row of a layer (y, x)."""
-    ny, nx = layer.shape
-    first, after = nx, 0
-    for j in range(ny):
-        row = layer[j]
-        i = 0
-        while i < first and row[i] == 0:
-            i += 1
-        first = min(first, i)
-        i = nx
-        while i > after and row[i - 1] == 0:
-            i -= 1
-        after = max(after, i)
-    return first, after
-
-
-@compiled
-def is_void(row):
-    """Whether all cells of a row are without stiffness."""
-    for value in row:  # noqa: SIM110, which numba does not know
-        if value != 0:
-            return False
-    return True
+    for k, start, n, first, last in pieces:
+        carried[:] = 0
+        _analyse_rows(lower, u[k, first], u[k + 1, first], start, n)
+        for j in range(first, last):
+            _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
+            _stress(done, carried, lower, upper, E[k, j, start : start + n], m)
+            _synthesise_rows(y[k, j], y[k + 1, j], done, start, n)
+            lower, upper = upper, lower
+        _synthesise_rows(y[k, last], y[k + 1, last], carried, start, n)
 
 
 @compiled

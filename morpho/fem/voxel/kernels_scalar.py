@@ -7,65 +7,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled, extent, has_void_rows, is_void
+from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled
 
 
 @compiled
-def add_stiffness(y, u, E, m):
-    """y += A u: the conductance of all cells of this rank, without supports.
+def add_stiffness(y, u, E, m, pieces):
+    """y += A u: the conductance of cells of this rank, without supports.
 
     Args:
         y, u: (nz+1, ny+1, 1, nx+1); in 2-D (1, ny+1, 1, nx+1).
         E: (nz, ny, nx) conductivities.
         m: (7,) mode conductance, in 2-D (3,); its negative subtracts.
+        pieces: the cells, see `present.Pieces`.
     """
-    nz, ny, nx = E.shape
     flat = len(m) == 3
     lower, upper = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
     done, carried = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
-    for k in range(nz):
+    for k, start, n, first, last in pieces:
         above = k if flat else k + 1
-        for start in range(0, nx, STRETCH):
-            n = min(STRETCH, nx - start)
-            carried[:] = 0
-            if not flat and has_void_rows(E[k, :, start : start + n]):
-                _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried)
-                continue
-            _analyse(lower, u[k, 0, 0], u[above, 0, 0], start, n, flat)
-            for j in range(ny):
-                _analyse(upper, u[k, j + 1, 0], u[above, j + 1, 0], start, n, flat)
-                if flat:
-                    _flow_2d(done, carried, lower, upper, E[k, j, start : start + n], m)
-                else:
-                    _flow_3d(done, carried, lower, upper, E[k, j, start : start + n], m)
-                _synthesise(y[k, j, 0], y[above, j, 0], done, start, n, flat)
-                lower, upper = upper, lower
-            _synthesise(y[k, ny, 0], y[above, ny, 0], carried, start, n, flat)
-
-
-@compiled
-def _add_present_rows(y, u, E, m, k, start, n, lower, upper, done, carried):
-    """A stretch of a layer in 3-D without its rows of void."""
-    ny = E.shape[1]
-    first, after = extent(E[k, :, start : start + n])
-    start, n = start + first, after - first
-    follows = False  # whether the row before is there
-    for j in range(ny):
-        if is_void(E[k, j, start : start + n]):
-            if follows:
-                _synthesise(y[k, j, 0], y[k + 1, j, 0], carried, start, n, False)
-                carried[:] = 0
-            follows = False
-            continue
-        if not follows:
-            _analyse(lower, u[k, j, 0], u[k + 1, j, 0], start, n, False)
-        _analyse(upper, u[k, j + 1, 0], u[k + 1, j + 1, 0], start, n, False)
-        _flow_3d(done, carried, lower, upper, E[k, j, start : start + n], m)
-        _synthesise(y[k, j, 0], y[k + 1, j, 0], done, start, n, False)
-        lower, upper = upper, lower
-        follows = True
-    if follows:
-        _synthesise(y[k, ny, 0], y[k + 1, ny, 0], carried, start, n, False)
+        carried[:] = 0
+        _analyse(lower, u[k, first, 0], u[above, first, 0], start, n, flat)
+        for j in range(first, last):
+            _analyse(upper, u[k, j + 1, 0], u[above, j + 1, 0], start, n, flat)
+            if flat:
+                _flow_2d(done, carried, lower, upper, E[k, j, start : start + n], m)
+            else:
+                _flow_3d(done, carried, lower, upper, E[k, j, start : start + n], m)
+            _synthesise(y[k, j, 0], y[above, j, 0], done, start, n, flat)
+            lower, upper = upper, lower
+        _synthesise(y[k, last, 0], y[above, last, 0], carried, start, n, flat)
 
 
 @compiled

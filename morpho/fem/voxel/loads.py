@@ -34,7 +34,7 @@ class NodalForces:
 
     def put(self, load: Array, runs: Runs | None = None) -> None:
         """Make a nodal array (z, y, component, x) this load, in given runs of its rows or all (local)."""
-        clear(load, whole_rows(load) if runs is None else runs)
+        clear(load, whole_rows(load.shape) if runs is None else runs)
         load.reshape(-1)[self.dofs] = self.values
 
     def work(self, u: Array) -> float:

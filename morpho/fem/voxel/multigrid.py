@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from morpho.fem.voxel.cycle import Level, w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.pages import zeros
+from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import (
     Runs,
     add_prolonged,
@@ -34,7 +36,6 @@ from morpho.fem.voxel.vectors import (
     coarsen_moduli,
     copy,
     restrict,
-    runs_of,
     scale_by_nodes,
     smoothing_weights,
     sum_at_nodes,
@@ -51,6 +52,7 @@ Shape = tuple[int, int, int]
 COARSEST = 500  #: unknowns that are solved for directly
 SMALL = 5000  #: unknowns of a grid that every rank keeps whole
 GATHERED = 30  #: so many times fewer than a rank has on the finest grid make a grid small, too
+FAINT = 1e-9  #: relative stiffness to the ground of what nothing holds, on the coarsest grid
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
 
 #: The diagonal D of A is raised to D (1 + unevenness (c / c_eff - 1)) with c cells around a node, of which
@@ -94,6 +96,13 @@ class Element:
         return kernels_2d if self.dim == 2 else kernels_3d
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether numba has kept the kernels of an earlier run beside their source (local)."""
+        assert self.kernels.__file__ is not None
+        source = Path(self.kernels.__file__)
+        return any(source.with_name("__pycache__").glob(f"{source.stem}.*.nbi"))
+
+    @property
     def layers(self) -> int:
         """Layers of cells that a coarse cell spans in z."""
         return self.dim - 1
@@ -111,6 +120,10 @@ class Grid(Protocol):
         """(z, y, x) moduli, to be set in place."""
 
     @property
+    def runs(self) -> Runs:
+        """Of the nodes that take part; nothing else of x and b is read or written."""
+
+    @property
     def x(self) -> Floats:
         """The solution."""
 
@@ -118,12 +131,8 @@ class Grid(Protocol):
     def b(self) -> Floats:
         """The right-hand side, to be set in place; overwritten by `cycle`."""
 
-    @property
-    def runs(self) -> Runs:
-        """What exists in each row of nodes; nothing else is read or written."""
-
     def refresh(self) -> None:
-        """Take the moduli in E (collective)."""
+        """Take the moduli in E; cells without stiffness are left out (collective)."""
 
     def cycle(self) -> None:
         """x from b, as a fixed symmetric operator (collective)."""
@@ -141,12 +150,12 @@ class Smoothed:
         mask: Mask,
         depth: int,
         springs: Array | None,
-        there: Mask | None,
+        present: Present,
         coarser: Grid,
     ) -> None:
         nz, ny, _, nx = mask.shape
-        self.element, self.planes, self.coarser = element, planes, coarser
-        self.runs, sparse = runs_in(there, mask), there is not None
+        self.element, self.planes, self.present, self.coarser = element, planes, present, coarser
+        sparse = present.sparse
         self.held: Dofs = np.flatnonzero(mask)
         self.sprung, self.springs = entries(springs)
         self.spread = complete(springs, planes)
@@ -159,7 +168,12 @@ class Smoothed:
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
+    @property
+    def runs(self) -> Runs:
+        return self.present.runs
+
     def refresh(self) -> None:
+        self.present.update(self.E)
         set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
@@ -210,7 +224,7 @@ class Smoothed:
     def _subtract(self, v: Floats) -> None:
         """r -= A v (collective)."""
         self.planes.keep_owned(self.r)
-        self.element.kernels.add_stiffness(self.r, v, self.E, self.modes)
+        self.element.kernels.add_stiffness(self.r, v, self.E, self.modes, self.present.pieces)
         self.r.reshape(-1)[self.sprung] -= self.springs * v.reshape(-1)[self.sprung]
         self.planes.sum(self.r)
         self._hold(self.r)
@@ -230,7 +244,7 @@ class Whole:
         depth: int,
         cells: tuple[int, ...],
         springs: Array | None,
-        there: Mask | None,
+        present: Present,
     ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
@@ -246,9 +260,9 @@ class Whole:
         whole[self._nodes] = mask
         planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
-        every = self._any(there, whole.shape)
+        every = Present(alone, whole.shape, present.sparse)
         self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape), every)
-        self.runs = runs_in(there, mask)
+        self.runs = whole_rows(mask.shape)
         self.is_exact = self.grid.is_exact
 
     def refresh(self) -> None:
@@ -260,15 +274,6 @@ class Whole:
         self._collect(self.grid.b, self._nodes, self.b)
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
-
-    def _any(self, there: Mask | None, shape: tuple[int, ...]) -> Mask | None:
-        """Which nodes exist, of all ranks (collective)."""
-        if there is None:
-            return None
-        every = np.zeros((shape[0], shape[1], 1, shape[3]), dtype=bool)
-        every[self._nodes] = there
-        self.planes.comm.Allreduce(MPI.IN_PLACE, every, MPI.LOR)
-        return every
 
     def _all(self, springs: Array | None, shape: tuple[int, ...]) -> Array | None:
         """Owned springs of all ranks (collective)."""
@@ -295,25 +300,27 @@ class Alone:
         mask: Mask,
         depth: int,
         springs: Array | None,
-        there: Mask | None,
+        present: Present,
     ) -> None:
         self.element, self.planes = element, planes
         self.grids: Any = List()
+        self.presents: list[Present] = []
         self.spread: list[Array | None] = []
         while mask.size > COARSEST:
             nz, ny, _, nx = mask.shape
             steps = STEPS[min(depth, len(STEPS) - 1)]
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
-            sparse = there is not None
+            sparse = present.sparse
             E = zeros(cell_shape(mask), np.float32, sparse)
             x, b, r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
             step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
             flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
-            runs = runs_in(there, mask)
-            self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, runs))
-            there = None if there is None else coarsen_mask(there, planes)
+            taking = present.pieces, present.runs
+            self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, *taking))
+            self.presents.append(present)
+            present = Present(planes, coarse.shape, sparse)
             self.spread.append(complete(springs, planes))
             springs = coarsen_springs(springs, coarse.shape, planes)
             mask, depth = coarse, depth + 1
@@ -324,10 +331,16 @@ class Alone:
         last = self.coarsest
         first: Any = last if self.is_exact else self.grids[0]
         self.E, self.x, self.b = first.E, first.x, first.b
-        self.runs: Runs = whole_rows(last.x) if self.is_exact else self.grids[0].runs
+        self._every = whole_rows(last.x.shape)
+
+    @property
+    def runs(self) -> Runs:
+        return self._every if self.is_exact else self.presents[0].runs
 
     def refresh(self) -> None:
-        for i, grid in enumerate(self.grids):
+        for i, (grid, present) in enumerate(zip(self.grids, self.presents, strict=True)):
+            present.update(grid.E)
+            self.grids[i] = grid._replace(pieces=present.pieces, runs=present.runs)
             set_flexibility(grid.flexibility, grid.E, self.spread[i], self.element, self.planes)
             coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
             coarsen_moduli(coarser, grid.E, self.element.layers)
@@ -365,6 +378,8 @@ class Direct:
         A[self.held, self.held] = 1
         loose = np.flatnonzero(A.diagonal() == 0)  # nodes without a cell
         A[loose, loose] = 1
+        if not np.all(self.E):  # what hangs in the air is held a little
+            A[np.diag_indices(len(A))] *= 1 + FAINT
         try:
             factor = scipy.linalg.cholesky(A, lower=True, overwrite_a=True, check_finite=False)
         except scipy.linalg.LinAlgError:
@@ -385,7 +400,7 @@ def build(
     depth: int,
     cells: tuple[int, ...],
     springs: Array | None = None,
-    there: Mask | None = None,
+    present: Present | None = None,
 ) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
 
@@ -396,25 +411,21 @@ def build(
         mask: held dofs of this rank's nodes, (z, y, component, x).
         cells: of the whole grid of this depth, along x, y(, z).
         springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
-        there: (z, y, 1, x) which nodes have a cell; None for all.
+        present: what of this depth takes part; None for all.
     """
+    present = present or Present(planes, mask.shape)
     if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth, springs, there)
+        return Alone(element, planes, mask, depth, springs, present)
     unknowns = element.components * math.prod(n + 1 for n in cells)
     small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
     if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells, springs, there)
+        return Whole(element, planes, mask, depth, cells, springs, present)
     coarse_mask = coarsen_mask(mask, planes)
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
-    coarse_there = None if there is None else coarsen_mask(there, planes)
+    coarse_present = Present(planes, coarse_mask.shape, present.sparse)
     coarse_cells = tuple(-(-n // 2) for n in cells)
-    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_there)
-    return Smoothed(element, planes, mask, depth, springs, there, coarser)
-
-
-def runs_in(there: Mask | None, mask: Mask) -> Runs:
-    """Of the nodes that exist, None for all (local)."""
-    return whole_rows(mask) if there is None else runs_of(there)
+    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present)
+    return Smoothed(element, planes, mask, depth, springs, present, coarser)
 
 
 def set_flexibility(
@@ -456,7 +467,7 @@ def coarsen_springs(springs: Array | None, shape: tuple[int, ...], planes: Share
     if springs is None:
         return None
     coarse = np.zeros(shape)
-    restrict(coarse, springs, whole_rows(springs))
+    restrict(coarse, springs, whole_rows(springs.shape))
     planes.sum(coarse)
     planes.keep_owned(coarse)
     return coarse

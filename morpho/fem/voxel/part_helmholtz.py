@@ -11,7 +11,8 @@ from morpho.fem.helmholtz import FLOOR, RTOL
 from morpho.fem.voxel.element import mode_stiffness, node_offsets
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.kernels_scalar import add_stiffness
-from morpho.fem.voxel.vectors import clear, diffusion_step, mean_of_nodes, runs_of, sum_at_nodes
+from morpho.fem.voxel.present import Present
+from morpho.fem.voxel.vectors import clear, diffusion_step, mean_of_nodes, sum_at_nodes
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
 
@@ -40,7 +41,8 @@ class PartHelmholtz:
         sum_at_nodes(self._inverse, self._filled, mesh.dim - 1)
         self._planes.sum(self._inverse)
         there = mesh.filled_nodes[:, :, None]
-        self._runs = runs_of(there)
+        self._present = Present(self._planes, self._inverse.shape, sparse=True)
+        self._present.update(self._filled)
         np.divide(1.0, self._inverse, out=self._inverse, where=there)
 
     def apply(self, s: Array) -> Array:
@@ -59,14 +61,14 @@ class PartHelmholtz:
     def _solve(self, source: Array) -> Array:
         """S^-1 source (collective)."""
         before, p, factor = np.zeros_like(source), np.asarray(source / self._middle), self._contraction
-        flow = np.empty_like(source)
+        flow, present = np.empty_like(source), self._present
         for _ in range(self.iterations - 1):
             last, factor = factor, 1 / (2 / self._contraction - factor)
             gain, momentum = 2 * factor / (self._contraction * self._middle), factor * last
-            clear(flow, self._runs)
-            add_stiffness(flow, p, self._filled, self._modes)
+            clear(flow, present.runs)
+            add_stiffness(flow, p, self._filled, self._modes, present.pieces)
             self._planes.sum(flow)
-            diffusion_step(before, p, source, flow, self._inverse, 2.0**self.mesh.dim, gain, momentum, self._runs)
+            diffusion_step(before, p, source, flow, self._inverse, 2.0**self.mesh.dim, gain, momentum, present.runs)
             before, p = p, before
         return p
 

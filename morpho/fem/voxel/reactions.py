@@ -20,7 +20,8 @@ def reactions(physics: VoxelEquation, supports: tuple[Support, ...], i: int, rho
     """
     mesh, planes, u = physics.mesh, physics.planes, physics.u[i]
     residual = np.zeros(physics.shape)
-    physics.element.kernels.add_stiffness(residual, u, physics.cg.operator.E, physics.element.modes)
+    A = physics.cg.operator
+    A.element.kernels.add_stiffness(residual, u, A.E, A.element.modes, A.present.pieces)
     planes.sum(residual)
     dofs, springs = joined(physics.springs)
     residual.reshape(-1)[dofs] += springs * u.reshape(-1)[dofs]

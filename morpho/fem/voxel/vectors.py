@@ -1,20 +1,14 @@
 """Compiled passes over nodal arrays (z, y, component, x) and cell arrays (z, y, x).
 
-`Runs` say what exists in each row of nodes; what lies between is neither read nor written, so that a part costs what it
-fills of its box.
+`Runs` say what takes part in each row of nodes; see `present`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morpho.fem.voxel.kernels_3d import compiled
-
-GAP = 16  #: nodes that do not exist, from which on two runs are kept apart
-
 
 #: (runs, 4) layer, row, first node, and the one after the last of each run; loops over nodes are faster unsigned
 Runs = NDArray[np.int64]
@@ -139,28 +133,11 @@ def add_differences_transposed(nodes, cells, c, axis, weight, layers):
                         row[i + 1] += w * source[i]
 
 
-def whole_rows(nodes: NDArray[Any]) -> Runs:
-    """Of a nodal array of which everything exists (local)."""
-    nz, ny, _, nx = nodes.shape
+def whole_rows(shape: tuple[int, ...]) -> Runs:
+    """All nodes of an array (z, y, component, x) (local)."""
+    nz, ny, _, nx = shape
     rows = np.arange(nz * ny)
     return np.column_stack([rows // ny, rows % ny, np.zeros_like(rows), np.full_like(rows, nx)])
-
-
-def runs_of(there: NDArray[np.bool_]) -> Runs:
-    """Of nodes (z, y, 1, x) that exist (local).
-
-    Short gaps count as well, and a run begins and ends at an even node, as interpolation goes in pairs.
-    """
-    _, ny, _, nx = there.shape
-    change = np.diff(np.pad(there.reshape(-1, nx), ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    row, first = np.nonzero(change > 0)
-    after = np.nonzero(change < 0)[1]
-    first, after = first // 2 * 2, np.minimum((after + 1) // 2 * 2, nx)
-    apart = np.ones(len(row), dtype=bool)
-    apart[1:] = (row[1:] != row[:-1]) | (first[1:] - after[:-1] >= GAP)
-    last = np.append(np.flatnonzero(apart)[1:], len(row)) - 1
-    row = row[apart]
-    return np.column_stack([row // ny, row % ny, first[apart], after[last]])
 
 
 @compiled
@@ -225,25 +202,31 @@ def add_prolonged(fine, coarse, runs):
 def restrict(coarse, fine, runs):
     """coarse += P^t fine, the transpose of the interpolation; runs of the fine rows."""
     nc = fine.shape[2]
+    line = np.empty(coarse.shape[3] + 1, fine.dtype)
     for k, j, a, b in runs:
         weight = fine.dtype.type(0.5 ** (k % 2 + j % 2))
-        for dk in range(1 + k % 2):
-            for dj in range(1 + j % 2):
-                for c in range(nc):
-                    row = coarse[k // 2 + dk, j // 2 + dj, c, a // 2 :]
-                    _restrict_row(row, fine[k, j, c, a:b], weight)
+        n = (b - a) // 2 + 1  # nodes of the coarse rows that lie below
+        for c in range(nc):
+            _restrict_row(line, fine[k, j, c, a:b], weight)
+            for dk in range(1 + k % 2):
+                for dj in range(1 + j % 2):
+                    row = coarse[k // 2 + dk, j // 2 + dj, c, a // 2 : a // 2 + n]
+                    for i in range(len(row)):
+                        row[i] += line[i]
 
 
 @compiled
-def _restrict_row(row, source, weight):
-    nx = len(source)
-    half = source.dtype.type(0.5)
-    for i in range(nx // 2):
-        row[i] += weight * (source[2 * i] + half * source[2 * i + 1])
-    for i in range(nx // 2):
-        row[i + 1] += weight * half * source[2 * i + 1]
-    if nx % 2:
-        row[nx // 2] += weight * source[nx - 1]
+def _restrict_row(line, source, weight):
+    """The restriction along x of a row that begins at an even node."""
+    n, half = len(source) // 2, source.dtype.type(0.5)
+    before = source.dtype.type(0)
+    for i in range(n):
+        even, odd = weight * source[2 * i], weight * half * source[2 * i + 1]
+        line[i] = even + odd + before
+        before = odd
+    line[n] = before
+    if len(source) % 2:
+        line[n] += weight * source[2 * n]
 
 
 @compiled

@@ -1,0 +1,84 @@
+"""What of a grid takes part in a design: stretches of cells that are not void, and the nodes around them.
+
+Parts fill little of their box, and late designs are mostly void. The kernels of the cells run over `pieces`, the passes
+over nodes over `runs`; what lies between is neither read nor written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.kernels_3d import STRETCH
+from morpho.fem.voxel.present_kernels import BLOCK, join, mark_blocks, mark_nodes, rows
+from morpho.fem.voxel.vectors import Runs, whole_rows
+
+NEARLY_ALL = 0.6  #: share of the nodes from which on all take part, as whole rows are passed through faster
+
+#: (pieces, 5) layer, first cell along x, cells along x, first row, and the one after the last; shorter than STRETCH
+Pieces = NDArray[np.int64]
+
+
+class Present:
+    """The pieces of this rank's cells, and the runs of its nodes, that take part: at first all.
+
+    Args:
+        shape: of a nodal array (z, y, component, x).
+        sparse: whether a part lies in the box, so that arrays take memory only where something is written.
+    """
+
+    def __init__(self, planes: SharedPlanes, shape: tuple[int, ...], sparse: bool = False) -> None:
+        self.planes, self.sparse = planes, sparse
+        self._nodes = shape[0], shape[1], 1, shape[3]
+        self._whole = whole_pieces((max(shape[0] - 1, 1), shape[1] - 1, shape[3] - 1)), whole_rows(self._nodes)
+        self.pieces, self.runs = self._whole
+
+    def update(self, E: NDArray[Any]) -> None:
+        """Take the cells (z, y, x) with stiffness (collective)."""
+        if np.all(E):
+            self.pieces, nodes = self._whole[0], np.ones(self._nodes, dtype=bool)
+        else:
+            nodes = np.zeros(self._nodes, dtype=bool)
+            self.pieces = find_pieces(E)
+            mark_nodes(nodes, E, self.pieces)
+        self.planes.sum(nodes)
+        self.runs = find_runs(nodes)
+        covered, size = self.planes.comm.allreduce(np.array([np.sum(self.runs[:, 3] - self.runs[:, 2]), nodes.size]))
+        if covered > NEARLY_ALL * size:
+            self.runs = self._whole[1]
+
+    def covers(self, nodes: NDArray[np.int64]) -> bool:
+        """Whether nodes, by their flat number (z, y, x), take part (local)."""
+        k, j, start, after = self.runs.T
+        rows = (k * self._nodes[1] + j) * self._nodes[3]
+        at = np.searchsorted(rows + start, nodes, side="right") - 1
+        return bool(np.all((at >= 0) & (nodes < (rows + after)[at])))
+
+
+def whole_pieces(cells: tuple[int, int, int]) -> Pieces:
+    """All cells (z, y, x) (local)."""
+    nz, ny, nx = cells
+    return np.array([(k, i, min(STRETCH, nx - i), 0, ny) for k in range(nz) for i in range(0, nx, STRETCH)])
+
+
+def find_pieces(E: NDArray[Any]) -> Pieces:
+    """Rectangles of blocks along x and rows along y with a stiff cell in each block of a row (local)."""
+    nz, ny, nx = E.shape
+    taken = np.empty((nz, ny, -(-nx // BLOCK)), dtype=bool)
+    mark_blocks(taken, E)
+    pieces = np.empty((join(taken, nx, np.empty((0, 5), np.int64)), 5), np.int64)
+    join(taken, nx, pieces)
+    return pieces if len(pieces) else np.array([(0, 0, min(BLOCK, nx), 0, 0)])  # no rows
+
+
+def find_runs(nodes: NDArray[np.bool_]) -> Runs:
+    """Of nodes (z, y, 1, x) that take part (local).
+
+    A run begins and ends at an even node, as interpolation goes in pairs.
+    """
+    runs = np.empty((rows(nodes, np.empty((0, 4), np.int64)), 4), np.int64)
+    rows(nodes, runs)
+    return runs
