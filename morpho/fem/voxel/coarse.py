@@ -26,6 +26,7 @@ from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
+from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
@@ -71,10 +72,11 @@ class VoxelCoarse:
         held = np.flatnonzero(mask)
         # In the preconditioner convection counts: it may be all that holds the temperature.
         ground = np.asarray(springs / fine.material.E) if element.components == 1 and fine.springs else None
-        grid = build(element, self.planes, mask, depth, cells, ground, there)
-        E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
-        operator = Operator(element, self.planes, E, held, sprung, stiffness, grid.runs)
-        self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
+        work = Work(mask.shape, self.shape, there is not None)
+        grid = build(element, self.planes, mask, depth, cells, ground, there, work)
+        self._E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
+        operator = Operator(element, self.planes, lambda _: self._E, held, sprung, stiffness, grid.runs)
+        self._cg = ConjugateGradients(operator, grid, work, float(fine.material.E), RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
         self._modes = element.modes.astype(np.float32)
@@ -88,8 +90,8 @@ class VoxelCoarse:
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
-        sum_in_blocks(cg.operator.E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
-        cg.operator.E *= self._scale
+        sum_in_blocks(self._E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
+        self._E *= self._scale
         self._is_set_up = False
         energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
         energy = np.empty((k, fine.mesh.n), np.float32)
@@ -108,7 +110,7 @@ class VoxelCoarse:
                 energy[j] = fine.mesh.listed(cells)
             fine.element.kernels.strain_energy(stored, u, fine.element.modes)
             A = cg.operator
-            sums = [float(np.vdot(stored, A.E)), float(np.sum(A.E)) / self._scale, A.spring_energy(u)]
+            sums = [float(np.vdot(stored, self._E)), float(np.sum(self._E)) / self._scale, A.spring_energy(u)]
             energy_of_all, stiffness_of_all, in_springs = self.planes.comm.allreduce(np.array(sums))
             compliance[j] = 2 * cg.operator.dot(load, u) - energy_of_all - in_springs
             mean_energy[j] = energy_of_all / stiffness_of_all
@@ -132,15 +134,14 @@ class VoxelCoarse:
     def _solve_case(self, u: Array, load: Array, values: Array) -> int:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
-        cg.r[:] = load
-        norm = cg.start(u, values)
-        if cg.operator.norm(cg.r) <= RTOL * norm:
+        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values)
+        if residual <= RTOL * norm:
             return 0
         if not self._is_set_up:
-            np.divide(cg.operator.E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
+            np.divide(self._E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
             cg.preconditioner.refresh()
             self._is_set_up = True
-        return cg.solve(u, norm)[0]
+        return cg.solve(u)[0]
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)

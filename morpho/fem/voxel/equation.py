@@ -33,11 +33,12 @@ from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.fem.voxel.work import Work
 from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
 from morpho.mesh.bodies import Bodies
 from morpho.mesh.mesh import Indices
-from morpho.mesh.voxels import VoxelMesh
+from morpho.mesh.voxels import VoxelMesh, portions
 from morpho.parallel import any_rank
 from morpho.problem.acting import LoadCase
 from morpho.problem.spec import Problem
@@ -104,6 +105,7 @@ class VoxelEquation:
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
+        self._solved: tuple[Array, Material]  #: the density of the last solve, and the material it was for
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
         self._adjoints: Adjoints | None = None
@@ -161,13 +163,13 @@ class VoxelEquation:
             given = np.zeros(self.shape)
             given.reshape(-1)[sprung] = springs / self.material.E
         there = None if self.mesh.filled_nodes is None else self.mesh.filled_nodes[:, :, None]
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, there)
-        E = zeros(self.mesh.shape, sparse=sparse)
-        self.mesh.put(E, np.ones(self.mesh.n))
-        operator = Operator(self.element, self.planes, E, self.supports.dofs, sprung, springs, grid.runs)
-        self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations, sparse)
-        if self._settings.stop == "sensitivity":
-            self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
+        work = Work(self.shape, self.mesh.shape, sparse)
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, there, work)
+        operator = Operator(self.element, self.planes, self._moduli, self.supports.dofs, sprung, springs, grid.runs)
+        settings, solid = self._settings, float(self.material.E)
+        self._cg = ConjugateGradients(operator, grid, work, solid, settings.rtol, settings.max_iterations)
+        if settings.stop == "sensitivity":
+            self._watch = SensitivityWatch(operator, grid.E, settings.sensitivity_rtol)
 
     def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
@@ -181,7 +183,7 @@ class VoxelEquation:
         """
         start = time.perf_counter()
         cg = self._set_density(rho)
-        self._put_relative(cg.preconditioner.E, cg.operator.E)
+        self._fill(cg.preconditioner.E, float(self.material.E))
         cg.preconditioner.refresh()
         iterations, worst = 0, 0.0
         for i in range(len(self.cases)):
@@ -195,31 +197,32 @@ class VoxelEquation:
         if self._adjoints is not None:
             found = evaluate(self._adjoints, rho, self.material.derivative(rho), rtol, at_most)
             iterations += found.linear_iterations
+        cg.work.release()
         return self._state(rho, iterations, start, converged=not loose, found=found)
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
         start = time.perf_counter()
-        cg, worst = self._set_density(rho), 0.0
-        A, held = cg.operator, self.supports.dofs
+        A, worst, load = self._set_density(rho).operator, 0.0, np.zeros(self.shape)
+        held, E = self.supports.dofs, A.E
 
         def apply(v: Array) -> Array:
             y = np.zeros_like(v)
-            A.add(y, v)
+            A.add(y, v, E=E)
             return y
 
         for i, u in enumerate(self.displacements()):
             moves = self.moving and i < len(self.u)
             if i < len(self.u):
-                self._set_load(i, rho, cg.r)
+                self._set_load(i, rho, load)
             else:
-                self.dummies[i - len(self.u)].put(cg.r, cg.operator.runs)
-            cg.r.reshape(-1)[held] = 0
+                self.dummies[i - len(self.u)].put(load, A.runs)
+            load.reshape(-1)[held] = 0
             lift, basis = bases[-1][i], [basis[i] for basis in bases]
             if moves:  # the last displacement carries the prescribed values, differences to it do not
-                A.add(cg.r, lift, -1.0)
+                A.add(load, lift, -1.0, E)
                 basis = [v - lift for v in basis[:-1]]
-            u[:], residual = best_combination(basis, cg.r, apply, A.dot)
+            u[:], residual = best_combination(basis, load, apply, A.dot)
             u += lift if moves else 0.0
             worst = max(worst, residual)
         return self._state(rho, 0, start, converged=False), worst
@@ -234,18 +237,22 @@ class VoxelEquation:
         return [*self.u, *self.lam, *(self._adjoints.fields() if self._adjoints else ())]
 
     def _set_density(self, rho: Array) -> ConjugateGradients:
-        """Put the stiffness of a density into the operator; the solver (collective)."""
+        """Let the operator have the stiffness of a density; the solver (collective)."""
         self.prepare()
         assert self._cg is not None
-        self.mesh.put(self._cg.operator.E, self.material.stiffness(rho))
+        self._solved = rho, self.material
         return self._cg
 
-    def _put_relative(self, out: Floats, E: Array) -> None:
-        """Make single precision moduli those of a grid (z, y, x), relative to the solid (local)."""
-        if self.mesh.filled is None:
-            np.divide(E, self.material.E, out=out, casting="same_kind")
-        else:
-            out[self.mesh.filled] = E[self.mesh.filled] / self.material.E
+    def _fill(self, out: Array | Floats, unit: float) -> None:
+        """Make a grid (z, y, x) hold the moduli of the last density, in a unit (local)."""
+        rho, material = self._solved
+        self.mesh.fill(out, rho, lambda cells: material.stiffness(cells) / unit)
+
+    def _moduli(self, out: Array | None) -> Array:
+        """(z, y, x) moduli of the last density, zero where no cell exists (local)."""
+        out = np.zeros(self.mesh.shape) if out is None else out
+        self._fill(out, 1.0)
+        return out
 
     def put_energy(self, out: Array, u: Array) -> None:
         """Make (n,) values u . K u of every cell at unit modulus (local)."""
@@ -264,18 +271,19 @@ class VoxelEquation:
     ) -> State:
         """What follows from the displacements at a density (collective)."""
         assert self._cg is not None
-        stiffness, slope = self.mesh.listed(self._cg.operator.E), self.material.derivative(rho)
         shape = (len(self.weights), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
         for k, (u, i, work) in enumerate(self._loaded()):
             self.put_energy(energy[k], u)
-            np.multiply(slope, energy[k], out=derivative[k])
-            np.negative(derivative[k], out=derivative[k])
+            stored = self._cg.operator.spring_energy(u)
+            for part in portions(self.mesh.n):
+                np.multiply(self.material.derivative(rho[part]), energy[k, part], out=derivative[k, part])
+                np.negative(derivative[k, part], out=derivative[k, part])
+                stored += float(self.material.stiffness(rho[part]) @ energy[k, part])
             if self.weight_density[i].any():
                 weight_work = self.weight_work(i, u)
                 work += float(rho @ weight_work)
                 derivative[k] += 2 * weight_work
-            stored = stiffness @ energy[k] + self._cg.operator.spring_energy(u)
             sums = self.comm.allreduce(np.array([work, stored]))
             compliance[k] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
@@ -301,16 +309,15 @@ class VoxelEquation:
         """Solve load case i into self.u[i]; iterations and relative residual (collective)."""
         assert self._cg is not None
         cg, u = self._cg, self.u[i]
-        self._set_load(i, rho, cg.r)
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
-        norm = cg.start(u, self.supports.values)
+        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values)
         if (rtol or self._settings.rtol) <= LOOSE or self.moving:
-            return cg.solve(u, norm, watch, rtol, at_most)
+            return cg.solve(u, watch, rtol, at_most)
 
         def in_doubt(gain: float) -> bool:
             return gain > DOUBTED * abs(self._whole_work(i, rho))
 
-        return cg.solve(u, norm, watch, rtol, at_most, in_doubt)
+        return cg.solve(u, watch, rtol, at_most, in_doubt)
 
     def _solve_dummy(self, q: int, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve for a dummy load into self.lam[q]; iterations and relative residual (collective)."""
@@ -319,15 +326,14 @@ class VoxelEquation:
         if multiple is not None:  # self-adjoint
             np.multiply(self.u[self.pairs.cases[q]], multiple, out=lam)
             return 0, 0.0
-        self.dummies[q].put(cg.r, cg.operator.runs)
-        norm = cg.start(lam, np.zeros(len(self.supports.dofs)))
+        cg.start(lam, lambda out: self.dummies[q].put(out, cg.operator.runs), np.zeros(len(self.supports.dofs)))
         if (rtol or self._settings.rtol) <= LOOSE:
-            return cg.solve(lam, norm, None, rtol, at_most)
+            return cg.solve(lam, None, rtol, at_most)
 
         def in_doubt(gain: float) -> bool:
             return gain > DOUBTED * abs(float(self.comm.allreduce(self.owned_dummies[q].work(lam))))
 
-        return cg.solve(lam, norm, None, rtol, at_most, in_doubt)
+        return cg.solve(lam, None, rtol, at_most, in_doubt)
 
     def _multiple(self, q: int) -> float | None:
         """c where dummy load q is c times the load of its case, whatever the density (collective)."""

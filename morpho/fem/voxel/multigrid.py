@@ -40,6 +40,7 @@ from morpho.fem.voxel.vectors import (
     sum_at_nodes,
     whole_rows,
 )
+from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.mesh.partition import split
 
@@ -116,7 +117,7 @@ class Grid(Protocol):
 
     @property
     def b(self) -> Floats:
-        """The right-hand side, to be set in place; overwritten by `cycle`."""
+        """The right-hand side, to be set in place; zero in held dofs after a cycle."""
 
     @property
     def runs(self) -> Runs:
@@ -143,6 +144,7 @@ class Smoothed:
         springs: Array | None,
         there: Mask | None,
         coarser: Grid,
+        work: Work | None,
     ) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.coarser = element, planes, coarser
@@ -153,7 +155,8 @@ class Smoothed:
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
         self.E = zeros(cell_shape(mask), np.float32, sparse)
-        self.x, self.b, self.r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
+        work = work or Work(mask.shape, self.E.shape, sparse)
+        self.x, self.b, self.r = work.x, work.b, work.r
         self.step = zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32, sparse)
         self.flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)  #: of each node, inverse of the raised diagonal
         self.modes = -element.modes.astype(np.float32)
@@ -231,16 +234,20 @@ class Whole:
         cells: tuple[int, ...],
         springs: Array | None,
         there: Mask | None,
+        work: Work | None,
     ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
         corner = [n // 2**depth for n in (*low, 0)[:3]][::-1]
         self.E = np.zeros(cell_shape(mask), np.float32)
-        self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
+        work = work or Work(mask.shape, self.E.shape)
+        self.x, self.b = work.x, work.b
         z, y, x = (slice(a, a + n) for a, n in zip(corner, self.E.shape, strict=True))
         self._cells = z, y, x
         z, y, x = (slice(a, a + n) for a, n in zip(corner, np.delete(mask.shape, 2), strict=True))
         self._nodes = z, y, slice(None), x
+        z, y, x = (slice(a.start + first, a.stop) for a, first in zip((z, y, x), planes.first_owned, strict=True))
+        self._owned = z, y, slice(None), x
         nz, ny, nx = node_shape(cells)
         whole = np.zeros((nz, ny, element.components, nx), dtype=bool)
         whole[self._nodes] = mask
@@ -256,8 +263,7 @@ class Whole:
         self.grid.refresh()
 
     def cycle(self) -> None:
-        self.planes.keep_owned(self.b)
-        self._collect(self.grid.b, self._nodes, self.b)
+        self._collect(self.grid.b, self._owned, self.planes.owned(self.b))
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
 
@@ -296,6 +302,7 @@ class Alone:
         depth: int,
         springs: Array | None,
         there: Mask | None,
+        work: Work | None,
     ) -> None:
         self.element, self.planes = element, planes
         self.grids: Any = List()
@@ -307,7 +314,8 @@ class Alone:
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
             sparse = there is not None
             E = zeros(cell_shape(mask), np.float32, sparse)
-            x, b, r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
+            work = work or Work(mask.shape, E.shape, sparse)
+            x, b, r, work = work.x, work.b, work.r, None
             step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
             flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
@@ -386,6 +394,7 @@ def build(
     cells: tuple[int, ...],
     springs: Array | None = None,
     there: Mask | None = None,
+    work: Work | None = None,
 ) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
 
@@ -397,19 +406,20 @@ def build(
         cells: of the whole grid of this depth, along x, y(, z).
         springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
         there: (z, y, 1, x) which nodes have a cell; None for all.
+        work: what the finest grid works in, None for arrays of its own.
     """
     if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth, springs, there)
+        return Alone(element, planes, mask, depth, springs, there, work)
     unknowns = element.components * math.prod(n + 1 for n in cells)
     small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
     if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells, springs, there)
+        return Whole(element, planes, mask, depth, cells, springs, there, work)
     coarse_mask = coarsen_mask(mask, planes)
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
     coarse_there = None if there is None else coarsen_mask(there, planes)
     coarse_cells = tuple(-(-n // 2) for n in cells)
     coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_there)
-    return Smoothed(element, planes, mask, depth, springs, there, coarser)
+    return Smoothed(element, planes, mask, depth, springs, there, coarser, work)
 
 
 def runs_in(there: Mask | None, mask: Mask) -> Runs:
