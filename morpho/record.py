@@ -278,17 +278,17 @@ class Recorder:
             self._log_file.close()
             self._log_file = None
 
-    def begin(self, restart: Restart) -> None:
-        """After the set-up, before the first iteration."""
+    def begin(self, done: int) -> None:
+        """After the set-up, before the first iteration that is not done."""
         self.setup_seconds = time.perf_counter() - self.start
         for note in self._notes:
             log.warning(note)
         for line in [*describe(self.parts), *self._start_notes]:
             log.info(line)
-        if restart.iteration:
-            log.info(f"resumed after iteration {restart.iteration}")
+        if done:
+            log.info(f"resumed after iteration {done}")
         log.info(f"set-up took {self.setup_seconds:.2f} s")
-        self._progress.begin(restart.iteration)
+        self._progress.begin(done)
 
     def add(self, step: Step) -> None:
         """Write down one iteration.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from morpho.design.realisations import Realised
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Gradient, Status
 
@@ -44,6 +45,17 @@ class Step:
     status: Status | None  #: why the run ends here, None if it goes on
     advice: Advice  #: how the gradient came about
     restart: Restart  #: where the next iteration starts
+
+    def kept(self) -> Step:
+        """What the run needs of it should the next one fail; `with_densities` makes it whole again (local)."""
+        gradient, nothing = self.gradient.kept(), np.zeros(0)
+        advice = replace(self.advice, gradient=gradient)
+        return replace(self, gradient=gradient, advice=advice, rho=nothing, solved=nothing, grown=None)
+
+    def with_densities(self, drawn: Realised) -> Step:
+        """With the densities that follow from its x (local)."""
+        grown = None if drawn.grown is None else drawn.grown[0]
+        return replace(self, rho=drawn.rho, solved=drawn.solved, grown=grown)
 
     @property
     def max_constraint(self) -> float:

@@ -208,7 +208,7 @@ class Supervisor:
         plan, usual = self.schedule, self._move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
         limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
-        return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
+        return Advice(replace(gradient, energy=None), how, plan.since, error, rival, self.gap, limit)
 
     @property
     def gap(self) -> int:
@@ -264,7 +264,7 @@ class Supervisor:
         before = self._exact
         guesses: list[Gradient | None] = [None, None]
         if self._anchor is not None and self.card.corrected:
-            guesses = [None if part is None else part.estimate(rho) for part in (self.source, self.rival)]
+            guesses = [None if part is None else part.estimate(rho).kept() for part in (self.source, self.rival)]
         if self.two_scale is not None and (plan.since > 1 or not tight):
             self.two_scale.improve(rho)
         exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
@@ -295,7 +295,7 @@ class Supervisor:
         used = exact
         again = 0
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
-            used = before
+            used = before.in_double()
             if self._is_last(iteration) and used.kind != "exact" and self._anchor is not None:
                 used, again = from_state(self.physics, self.physics.solve(self._anchor)), 1
             cost = exact.linear_iterations + again * used.linear_iterations, exact.seconds + again * used.seconds
@@ -318,7 +318,7 @@ class Supervisor:
 
     def _keep(self, exact: Gradient) -> None:
         """Take an exact gradient as the one to fall back to (local)."""
-        self._exact = exact
+        self._exact = exact.kept()
         self.schedule.measure = self._measured(exact)
         self.schedule.estimate = exact.size
 
