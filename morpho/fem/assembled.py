@@ -457,6 +457,8 @@ class AssembledEquation:
         """(points, components) state at the points of the mesh geometry (local)."""
         return self._at_points(self.u[i].x.array)
 
+    vertex_rows, displacement_rows = vertex_displacement, displacement
+
     def vertex_modes(self) -> list[Array]:
         """(points, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
         return [self._at_points(v) for v in (self._adjoints.vectors() if self._adjoints else ())]

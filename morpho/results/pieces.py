@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -14,15 +16,15 @@ from vtkmodules.vtkCommonDataModel import (
     vtkCellArray,
     vtkDataSet,
     vtkDataSetAttributes,
-    vtkImageData,
     vtkUnstructuredGrid,
 )
-from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLUnstructuredGridWriter, vtkXMLWriter
+from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridWriter, vtkXMLWriter
 
+from morpho.results.appended import stored, write_image
 from morpho.results.grid import Grid, ImageGrid
 
 Numbers = NDArray[np.floating] | NDArray[np.integer]
-Fields = Mapping[str, Numbers]
+Fields = Mapping[str, Any]  #: of `Numbers`, or of what makes slices of them
 
 
 class MeshPieces:
@@ -37,6 +39,10 @@ class MeshPieces:
     def piece(self, cells: Fields, points: Fields) -> bytes:
         """Content of this rank's file, from arrays as `written` makes them (local)."""
         return _encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
+
+    def write(self, path: Path, cells: Fields, points: Fields) -> None:
+        """Write this rank's file (local)."""
+        path.write_bytes(self.piece(*(written(fields, self.dtype) for fields in (cells, points))))
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
@@ -55,22 +61,25 @@ class ImagePieces:
 
     def __init__(self, grid: ImageGrid) -> None:
         self._grid = grid
-        extent = _extent(grid.low, grid.high)
-        self._extents = grid.comm.gather(extent) or []
-        self._image = vtkImageData()
-        self._image.SetOrigin(*grid.origin)
-        self._image.SetSpacing(*grid.spacing)
-        self._image.SetExtent(*extent)
+        self._extent = _extent(grid.low, grid.high)
+        self._extents = grid.comm.gather(self._extent) or []
+        self._place = f'Origin="{_listed(grid.origin)}" Spacing="{_listed(grid.spacing)}"'
 
-    def piece(self, cells: Fields, points: Fields) -> bytes:
-        """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLImageDataWriter(), self._image, cells, points)
+    def write(self, path: Path, cells: Fields, points: Fields) -> None:
+        """Write this rank's file, a portion of an array at a time (local)."""
+        lengths = [high - low for low, high in zip(self._grid.low, self._grid.high, strict=True)]
+        for fields, length in ((cells, math.prod(lengths)), (points, math.prod(n + 1 for n in lengths))):
+            for name, values in fields.items():
+                if len(values) != length:
+                    raise ValueError(f"{name} should have {length} rows, got shape {values.shape}")
+        extent = _listed(self._extent)
+        head = f'  <ImageData WholeExtent="{extent}" {self._place}>\n  <Piece Extent="{extent}">\n'
+        write_image(path, head, cells, points, self.dtype)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
         whole = _listed(_extent((0,) * len(self._grid.cells), self._grid.cells))
-        place = f'Origin="{_listed(self._grid.origin)}" Spacing="{_listed(self._grid.spacing)}"'
-        content = f'  <PImageData WholeExtent="{whole}" GhostLevel="0" {place}>\n'
+        content = f'  <PImageData WholeExtent="{whole}" GhostLevel="0" {self._place}>\n'
         content += _declared(cells, points)
         content += "".join(
             f'    <Piece Extent="{_listed(extent)}" Source="{name}"/>\n'
@@ -84,7 +93,7 @@ def written(arrays: Fields, dtype: type[np.floating]) -> dict[str, Numbers]:
 
     Whole numbers stay such.
     """
-    return {name: _three_components(values, dtype) for name, values in arrays.items()}
+    return {name: stored(values, dtype) for name, values in arrays.items()}
 
 
 def document(kind: str, content: str) -> str:
@@ -111,16 +120,6 @@ def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
     """First and last point along x, y and z, as VTK wants them."""
     pairs = [*zip(low, high, strict=True), (0, 0)][:3]
     return tuple(end for pair in pairs for end in pair)
-
-
-def _three_components(values: Numbers, dtype: type[np.floating]) -> Numbers:
-    if np.issubdtype(values.dtype, np.integer):
-        return np.ascontiguousarray(values, np.int64)
-    if values.ndim == 2 and values.shape[1] == 2:
-        widened = np.zeros((len(values), 3), dtype)
-        widened[:, :2] = values
-        return widened
-    return np.ascontiguousarray(values, dtype)
 
 
 def _encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:

@@ -39,15 +39,17 @@ class VtkSeries:
         """Add one step with arrays (n,) or (n, c) per owned cell and (p,) or (p, c) per local point.
 
         The names and widths are the same on all ranks; vectors of two components get a third one, zero. An ImageGrid
-        stores single precision, and takes contiguous arrays of that type as they are; a Grid adds the number of each
-        cell, which does not depend on the ranks.
+        stores single precision, and takes what makes slices of an array, too; a Grid adds the number of each cell,
+        which does not depend on the ranks.
         """
-        cells, points = (written(data, self._pieces.dtype) for data in ({**self._numbers, **cell_data}, point_data))
+        cells = {**self._numbers, **cell_data}
         if isinstance(self._grid, ImageGrid):
             cells = {name: self._grid.spread(values) for name, values in cells.items()}
         piece = self._path(iteration, self._comm.rank)
-        write_together(self._comm, piece, lambda: piece.write_bytes(self._pieces.piece(cells, points)))
-        write_on_root(self._comm, self._index, lambda: self._publish(iteration, cells, points))
+        write_together(self._comm, piece, lambda: self._pieces.write(piece, cells, point_data))
+        samples = [{name: rows[:1] for name, rows in fields.items()} for fields in (cells, point_data)]
+        shown = [written(fields, self._pieces.dtype) for fields in samples]
+        write_on_root(self._comm, self._index, lambda: self._publish(iteration, *shown))
 
     def _open(self, append_from: int | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

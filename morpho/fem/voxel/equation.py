@@ -30,6 +30,7 @@ from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import Element, Floats, Mask, build
 from morpho.fem.voxel.pages import zeros
+from morpho.fem.voxel.rows import NodalRows
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, held_nodes, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
@@ -405,11 +406,13 @@ class VoxelEquation:
         Enough to start the next solve from.
         """
         self.prepare()
-        nz, ny, nx = self.mesh.shape
-        lowest = self.displacements()[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)
-        if self.mesh.filled is not None:
-            return np.ascontiguousarray(lowest[self.mesh.filled])
-        return np.ascontiguousarray(lowest).reshape(self.mesh.n, -1)
+        rows = NodalRows(self.displacements()[i], self.mesh.shape)[:]
+        return rows if self.mesh.filled is None else rows[self.mesh.filled.reshape(-1)]
+
+    def displacement_rows(self, i: int) -> Array | NodalRows:
+        """What `displacement` gives, in a full box made when a slice of it is asked for (local)."""
+        self.prepare()
+        return NodalRows(self.displacements()[i], self.mesh.shape) if self.mesh.filled is None else self.displacement(i)
 
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve for the i-th of `displacements` from what `displacement` gave, nearly (collective)."""
@@ -432,26 +435,32 @@ class VoxelEquation:
     def vertex_displacement(self, i: int) -> Array:
         """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
+        return self.vertex_rows(i)[:]
+
+    def vertex_rows(self, i: int) -> NodalRows:
+        """The same, made when a slice of it is asked for (local)."""
+        self.prepare()
         return self._at_vertices(self.u[i])
 
-    def vertex_modes(self) -> list[Array]:
+    def vertex_modes(self) -> list[NodalRows]:
         """(nodes, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
         vectors = self._adjoints.vectors() if self._adjoints else []
         return [self._at_vertices(v) for v in vectors]
 
-    def _at_vertices(self, u: Array) -> Array:
+    def _at_vertices(self, u: Array) -> NodalRows:
         """(nodes, components), x fastest, zero where no cell is (local)."""
-        values = np.ascontiguousarray(u.transpose(0, 1, 3, 2)).reshape(-1, self.components)
-        if self.mesh.filled_nodes is not None:
-            values[~self.mesh.filled_nodes.ravel()] = 0
-        return values
+        return NodalRows(u, self.mesh.node_shape, self.mesh.filled_nodes)
 
     def von_mises(self, i: int) -> Array:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
         self.prepare()
         squares = np.empty(self.mesh.shape)
         self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
-        return np.asarray(self.material.E * np.sqrt(np.maximum(self.mesh.listed(squares), 0.0)))
+        stress = self.mesh.listed(squares)
+        np.maximum(stress, 0.0, out=stress)
+        np.sqrt(stress, out=stress)
+        stress *= self.material.E
+        return stress
 
     @cached_property
     def _von_mises(self) -> Array:
