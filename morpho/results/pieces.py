@@ -5,52 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
-from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import (
-    vtkCellArray,
-    vtkDataSet,
-    vtkDataSetAttributes,
-    vtkUnstructuredGrid,
-)
-from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridWriter, vtkXMLWriter
 
 from morpho.results.appended import stored, write_image
-from morpho.results.grid import Grid, ImageGrid
+from morpho.results.grid import ImageGrid
 
 Numbers = NDArray[np.floating] | NDArray[np.integer]
 Fields = Mapping[str, Any]  #: of `Numbers`, or of what makes slices of them
 
 
-class MeshPieces:
-    """An unstructured grid: .vtu pieces and .pvtu headers with doubles."""
+class Pieces(Protocol):
+    """How a kind of grid is written."""
 
-    ending: ClassVar[str] = "vtu"
-    dtype: ClassVar[type[np.floating]] = np.float64
-
-    def __init__(self, grid: Grid) -> None:
-        self._mesh = _vtk_mesh(grid)
-
-    def piece(self, cells: Fields, points: Fields) -> bytes:
-        """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLUnstructuredGridWriter(), self._mesh, cells, points)
+    ending: ClassVar[str]
+    dtype: ClassVar[type[np.floating]]
 
     def write(self, path: Path, cells: Fields, points: Fields) -> None:
         """Write this rank's file (local)."""
-        path.write_bytes(self.piece(*(written(fields, self.dtype) for fields in (cells, points))))
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
-        content = '  <PUnstructuredGrid GhostLevel="0">\n' + _declared(cells, points)
-        content += '    <PPoints>\n      <PDataArray type="Float64" Name="Points" NumberOfComponents="3"/>\n'
-        content += "    </PPoints>\n"
-        content += "".join(f'    <Piece Source="{name}"/>\n' for name in names)
-        return document("PUnstructuredGrid", content + "  </PUnstructuredGrid>\n")
 
 
 class ImagePieces:
@@ -80,7 +58,7 @@ class ImagePieces:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
         whole = _listed(_extent((0,) * len(self._grid.cells), self._grid.cells))
         content = f'  <PImageData WholeExtent="{whole}" GhostLevel="0" {self._place}>\n'
-        content += _declared(cells, points)
+        content += declared(cells, points)
         content += "".join(
             f'    <Piece Extent="{_listed(extent)}" Source="{name}"/>\n'
             for extent, name in zip(self._extents, names, strict=True)
@@ -102,58 +80,13 @@ def document(kind: str, content: str) -> str:
     return f'<?xml version="1.0"?>\n{head}\n{content}</VTKFile>\n'
 
 
-def _vtk_mesh(grid: Grid) -> vtkUnstructuredGrid:
-    points = vtkPoints()
-    points.SetData(numpy_to_vtk(np.asarray(grid.points, dtype=np.float64).reshape(-1, 3), deep=True))
-    n, nv = grid.cells.shape
-    offsets = numpy_to_vtkIdTypeArray(np.arange(0, nv * n + 1, nv, dtype=np.int64), deep=True)
-    nodes = numpy_to_vtkIdTypeArray(np.asarray(grid.cells, dtype=np.int64).ravel(), deep=True)
-    cells = vtkCellArray()
-    cells.SetData(offsets, nodes)
-    mesh = vtkUnstructuredGrid()
-    mesh.SetPoints(points)
-    mesh.SetCells(grid.vtk_cell_type, cells)
-    return mesh
-
-
 def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
     """First and last point along x, y and z, as VTK wants them."""
     pairs = [*zip(low, high, strict=True), (0, 0)][:3]
     return tuple(end for pair in pairs for end in pair)
 
 
-def _encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
-    """Content of one file.
-
-    VTK makes it in memory and Python writes it, because VTK reports a full disk by printing only.
-    """
-    data = mesh.NewInstance()
-    data.ShallowCopy(mesh)
-    _add_arrays(data.GetCellData(), cells, data.GetNumberOfCells())
-    _add_arrays(data.GetPointData(), points, data.GetNumberOfPoints())
-    writer.SetInputData(data)
-    writer.SetDataModeToAppended()
-    writer.EncodeAppendedDataOff()
-    writer.SetHeaderTypeToUInt64()
-    writer.SetCompressorTypeToZLib()
-    writer.SetCompressionLevel(2)
-    writer.WriteToOutputStringOn()
-    if not writer.Write():
-        raise OSError("VTK could not encode the data")
-    content = writer.GetOutputString()
-    return content if isinstance(content, bytes) else content.encode()
-
-
-def _add_arrays(attributes: vtkDataSetAttributes, arrays: Fields, length: int) -> None:
-    for name, values in arrays.items():
-        if len(values) != length:
-            raise ValueError(f"{name} should have {length} rows, got shape {values.shape}")
-        array = numpy_to_vtk(values)
-        array.SetName(name)
-        attributes.AddArray(array)
-
-
-def _declared(cells: Fields, points: Fields) -> str:
+def declared(cells: Fields, points: Fields) -> str:
     """The arrays, as a header announces them."""
     content = ""
     for section, arrays in (("PCellData", cells), ("PPointData", points)):

@@ -333,7 +333,7 @@ def _cells(design: Design, level: float | None, wanted: float) -> tuple[bytes, d
     from mpi4py import MPI  # a process that draws must not start it
 
     from morpho.results.grid import Grid
-    from morpho.results.pieces import MeshPieces
+    from morpho.results.mesh_pieces import MeshPieces
 
     _check_level(design, level)
     density = np.asarray(design.cell_data["physical_density"], np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.inside import INSIDE
-from morpho.results.pieces import Fields, ImagePieces, MeshPieces, document, written
+from morpho.results.pieces import Fields, ImagePieces, Pieces, document, written
 from morpho.results.storage import replace_file, write_on_root, write_together
 
 CELL_NUMBER = "cell_number"  #: the same on any number of ranks
@@ -27,7 +27,7 @@ class VtkSeries:
         self._index = Path(folder) / "design.pvd"
         self._folder = Path(folder) / "vtk"
         self._comm, self._grid = grid.comm, grid
-        self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshPieces(grid)
+        self._pieces: Pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else _mesh_pieces(grid)
         #: an image's cells are in their places
         self._numbers: Fields = {CELL_NUMBER: grid.key} if isinstance(grid, Grid) else {}
         if isinstance(grid, ImageGrid) and grid.filled is not None:
@@ -81,3 +81,9 @@ class VtkSeries:
         """File of one rank, or the header."""
         ending = f".p{self._pieces.ending}" if rank is None else f"_{rank}.{self._pieces.ending}"
         return self._folder / f"design_{iteration:06d}{ending}"
+
+
+def _mesh_pieces(grid: Grid) -> Pieces:
+    from morpho.results.mesh_pieces import MeshPieces
+
+    return MeshPieces(grid)

@@ -312,21 +312,19 @@ class Alone:
             steps = STEPS[min(depth, len(STEPS) - 1)]
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
-            sparse = there is not None
+            runs, sparse = runs_in(there, mask), there is not None
             E = zeros(cell_shape(mask), np.float32, sparse)
             work = work or Work(mask.shape, E.shape, sparse)
             x, b, r, work = work.x, work.b, work.r, None
             step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
             flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
-            runs = runs_in(there, mask)
             self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, runs))
             there = None if there is None else coarsen_mask(there, planes)
             self.spread.append(complete(springs, planes))
             springs = coarsen_springs(springs, coarse.shape, planes)
             mask, depth = coarse, depth + 1
-        self.coarsest = Direct(element, mask, springs)
-        self.is_exact = not self.grids
+        self.coarsest, self.is_exact = Direct(element, mask, springs), not self.grids
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
         last = self.coarsest
