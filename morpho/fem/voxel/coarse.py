@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
@@ -50,19 +52,15 @@ class VoxelCoarse:
         self.fine, self.block = fine, block
         self.planes, mesh, element = fine.planes, fine.mesh, fine.element
         there = None if mesh.filled_nodes is None else mesh.filled_nodes[:, :, None]
-        self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
+        mask, cells, depth = fine.held_mask(), mesh.cells, block.bit_length() - 1
+        self._shapes = [mask.shape]  #: of nodal arrays, from cells to blocks
         for _ in range(depth):
-            self._masks.append(coarsen_mask(self._masks[-1], self.planes))
+            mask = coarsen_mask(mask, self.planes)
+            self._shapes.append(mask.shape)
             there = None if there is None else coarsen_mask(there, self.planes)
             cells = tuple(-(-n // 2) for n in cells)
-        mask = self._masks[-1]
         self.shape = cell_shape(mask)
         self.n_blocks = int(np.prod(self.shape))
-        z, y, x = (np.arange(n, dtype=np.int32) // block for n in mesh.shape)
-        self.owner: Indices = mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
-        self._cells_of = np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
-        self._smooth_cells = CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), element.layers)
-        self._smooth_blocks = CornerMean(self.planes, np.ones(self.shape, np.float32), element.layers)
 
         springs = np.zeros(mask.shape)
         for forces in fine.springs:
@@ -86,6 +84,24 @@ class VoxelCoarse:
         self._is_set_up = False  #: whether the preconditioner is for this design
         self.u = [np.zeros(mask.shape) for _ in given]  #: of the load cases, then of the dummy loads
         self._u_before = [u.copy() for u in self.u]  #: when the cells were last in step
+
+    @cached_property
+    def owner(self) -> Indices:
+        z, y, x = (np.arange(n, dtype=np.int32) // self.block for n in self.fine.mesh.shape)
+        return self.fine.mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
+
+    @cached_property
+    def _cells_of(self) -> Indices:
+        return np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
+
+    @cached_property
+    def _smooth_cells(self) -> CornerMean:
+        mesh = self.fine.mesh
+        return CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), self.fine.element.layers)
+
+    @cached_property
+    def _smooth_blocks(self) -> CornerMean:
+        return CornerMean(self.planes, np.ones(self.shape, np.float32), self.fine.element.layers)
 
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
@@ -116,6 +132,7 @@ class VoxelCoarse:
             mean_energy[j] = energy_of_all / stiffness_of_all
             if weight_work is not None:
                 weight_work[j] = self._weight_work(i, u)
+        cg.work.release()
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
         seconds = time.perf_counter() - start
@@ -158,8 +175,8 @@ class VoxelCoarse:
     def improve(self) -> None:
         for u, now, before in zip(self.fine.displacements(), self.u, self._u_before, strict=False):
             step = now - before
-            for mask in self._masks[-2:0:-1]:
-                finer = np.zeros(mask.shape)
+            for shape in self._shapes[-2:0:-1]:
+                finer = np.zeros(shape)
                 add_prolonged(finer, step, whole_rows(finer))
                 step = finer
             add_prolonged(u, step, self.fine.cg.operator.runs)
@@ -176,11 +193,11 @@ class VoxelCoarse:
 
     def _restricted(self, dofs: Dofs, values: Array) -> Array:
         """A fine load vector, complete on shared nodes, on the nodes of the blocks (collective)."""
-        load = np.zeros(self._masks[0].shape)
+        load = zeros(self._shapes[0], sparse=True)
         load.reshape(-1)[dofs] = values
-        for mask in self._masks[1:]:
+        for shape in self._shapes[1:]:
             self.planes.keep_owned(load)
-            coarse = np.zeros(mask.shape)
+            coarse = np.zeros(shape)
             restrict(coarse, load, whole_rows(load))
             self.planes.sum(coarse)
             load = coarse

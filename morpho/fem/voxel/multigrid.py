@@ -24,7 +24,6 @@ from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.fem.voxel.cycle import Level, w_cycle
 from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import AXES, SharedPlanes
-from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.vectors import (
     Runs,
     add_prolonged,
@@ -154,11 +153,11 @@ class Smoothed:
         self.spread = complete(springs, planes)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
-        self.E = zeros(cell_shape(mask), np.float32, sparse)
-        work = work or Work(mask.shape, self.E.shape, sparse)
+        work = work or Work(mask.shape, cell_shape(mask), sparse)
+        self.E = work.zeros(cell_shape(mask))
         self.x, self.b, self.r = work.x, work.b, work.r
-        self.step = zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32, sparse)
-        self.flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)  #: of each node, inverse of the raised diagonal
+        self.step = work.zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0))
+        self.flexibility = work.zeros((nz, ny, 1, nx))  #: of each node, inverse of the raised diagonal
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
@@ -313,11 +312,10 @@ class Alone:
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
             runs, sparse = runs_in(there, mask), there is not None
-            E = zeros(cell_shape(mask), np.float32, sparse)
-            work = work or Work(mask.shape, E.shape, sparse)
-            x, b, r, work = work.x, work.b, work.r, None
-            step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
-            flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
+            work = work or Work(mask.shape, cell_shape(mask), sparse)
+            x, b, r, E = work.x, work.b, work.r, work.zeros(cell_shape(mask))
+            step = work.zeros(mask.shape if steps > 1 else (0, 0, 0, 0))
+            flexibility, work = work.zeros((nz, ny, 1, nx)), work.coarser(coarse.shape, cell_shape(coarse))
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
             self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, runs))
             there = None if there is None else coarsen_mask(there, planes)
@@ -416,7 +414,8 @@ def build(
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
     coarse_there = None if there is None else coarsen_mask(there, planes)
     coarse_cells = tuple(-(-n // 2) for n in cells)
-    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_there)
+    below = None if work is None else work.coarser(coarse_mask.shape, cell_shape(coarse_mask))
+    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_there, below)
     return Smoothed(element, planes, mask, depth, springs, there, coarser, work)
 
 

@@ -7,8 +7,8 @@
     x, r     x and r    the cycle begins               the next residual begins; r holds A p after the cycle
     p        p          the first direction            the solve ends
 
-So four arrays in float32 are all that conjugate gradients with a multigrid cycle take, and between solves they take
-nothing.
+So four arrays in float32 are all that conjugate gradients with a multigrid cycle take. The other arrays of the grids
+follow from the moduli at each solve; `zeros` makes them, and between solves nothing of all this takes memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from numpy.typing import DTypeLike, NDArray
 from morpho.fem.voxel.pages import pages
 from morpho.interfaces import Array
 
+Floats = NDArray[np.float32]
+
+LITTLE = 1 << 16  #: bytes of an array that is not worth it
+
 
 class Work:
     """Nodal arrays (z, y, component, x), and the moduli (z, y, x) of the cells.
@@ -35,6 +39,7 @@ class Work:
 
     def __init__(self, shape: tuple[int, ...], cells: tuple[int, ...], sparse: bool = False) -> None:
         self._sparse = sparse
+        self._others: list[Work | mmap.mmap] = []
         nodal, moduli = 4 * math.prod(shape), 8 * math.prod(cells)
         self._b, self._p = _whole_pages(2 * nodal), _whole_pages(2 * nodal) + _whole_pages(max(nodal, moduli))
         self._pages = pages(self._p + _whole_pages(nodal), sparse)
@@ -62,9 +67,27 @@ class Work:
         if self._sparse:
             self._pages.madvise(mmap.MADV_DONTNEED, 0, self._b)
 
+    def zeros(self, shape: tuple[int, ...]) -> Floats:
+        """An array that is released with the others (local)."""
+        size = 4 * math.prod(shape)
+        if size < LITTLE:
+            return np.zeros(shape, np.float32)
+        self._others.append(own := pages(size, self._sparse))
+        return np.frombuffer(own, np.float32).reshape(shape)
+
+    def coarser(self, shape: tuple[int, ...], cells: tuple[int, ...]) -> Work:
+        """The work arrays of the next grid, released with these (local)."""
+        self._others.append(other := Work(shape, cells, self._sparse))
+        return other
+
     def release(self) -> None:
         """Give the memory back until the next solve; everything is zero then (local)."""
         self._pages.madvise(mmap.MADV_DONTNEED)
+        for other in self._others:
+            if isinstance(other, Work):
+                other.release()
+            else:
+                other.madvise(mmap.MADV_DONTNEED)
 
 
 def _whole_pages(size: int) -> int:
