@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -208,8 +208,7 @@ class Supervisor:
         plan, usual = self.schedule, self._move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
         limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
-        energy = None if gradient.energy is None else cast(Array, gradient.energy.astype(np.float32))
-        return Advice(replace(gradient, energy=energy), how, plan.since, error, rival, self.gap, limit)
+        return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
 
     @property
     def gap(self) -> int:
