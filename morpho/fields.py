@@ -40,7 +40,7 @@ def fields(problem: Problem, dim: int) -> list[Field]:
         Field("moduli and smoother's weights of the finest grid", 8, True, False, "a solve"),
         Field("coarser grids", (16 * c + 8) / finer, True, False, "a solve"),
         Field("design variable x", 8, True, True, "the run"),
-        Field("x of the step before, for a failure", 8, True, True, "until the next step"),
+        Field("x of the step before, for a failure, float32", 4, True, True, "until the next step"),
         Field("its derivatives, float32", 4 * cases, True, True, "until the next step"),
         Field("physical density", 8, True, True, "a step"),
         Field("derivatives of the load cases", 8 * cases, False, True, "a step"),
@@ -63,9 +63,9 @@ def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int) -> l
         Field("x and density of the last exact design", 12, True, True, "until the next exact one"),
         Field("its derivatives, float32", 4 * cases, True, True, "until the next exact one"),
         Field("ratios of exact and coarse energies, float32", 4 * cases, True, True, "until the next exact one"),
-        Field("coarse energies, float32", 4 * cases, True, True, "a step"),
+        Field("coarse energies, float32", 4 * cases, False, True, "a step"),
         Field("the estimate that an exact gradient is compared with", 4 * cases, True, False, "a step"),
-        Field("displacements, loads and moduli of the blocks", (24 * c * states + 8) / cells, True, True, "the run"),
+        Field("displacements and moduli of the blocks", (16 * c * states + 8) / cells, True, True, "the run"),
     ]
     if problem.gradient.source != "secant":
         found += [

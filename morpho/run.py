@@ -148,7 +148,7 @@ def _run(
     except BaseException as error:  # on all ranks
         defect, failure, status = error, described(error), Status.CODE_FAILED
     if last is not None and last.status is None:
-        last = last.with_densities(parts.design.realise(last.iteration, last.x))
+        last = last.with_densities(parts.design.realise)
     result = make_result(parts, last, status, failure, recorder)
     recorder.end(result, last)
     if defect is None:

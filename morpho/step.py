@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -47,15 +48,18 @@ class Step:
     restart: Restart  #: where the next iteration starts
 
     def kept(self) -> Step:
-        """What the run needs of it should the next one fail; `with_densities` makes it whole again (local)."""
+        """What the run needs of it should the next one fail, in float32; `with_densities` makes it whole (local)."""
         gradient, nothing = self.gradient.kept(), np.zeros(0)
         advice = replace(self.advice, gradient=gradient)
-        return replace(self, gradient=gradient, advice=advice, rho=nothing, solved=nothing, grown=None)
+        x = cast(Array, self.x.astype(np.float32))
+        return replace(self, x=x, gradient=gradient, advice=advice, rho=nothing, solved=nothing, grown=None)
 
-    def with_densities(self, drawn: Realised) -> Step:
-        """With the densities that follow from its x (local)."""
+    def with_densities(self, realise: Callable[[int, Array], Realised]) -> Step:
+        """With the densities that follow from its x (collective)."""
+        x = self.x.astype(np.float64)
+        drawn = realise(self.iteration, x)
         grown = None if drawn.grown is None else drawn.grown[0]
-        return replace(self, rho=drawn.rho, solved=drawn.solved, grown=grown)
+        return replace(self, x=x, rho=drawn.rho, solved=drawn.solved, grown=grown)
 
     @property
     def max_constraint(self) -> float:

@@ -95,7 +95,7 @@ class ConjugateGradients:
         A, springs = operator, (operator.springs / solid).astype(np.float32)
         self._single = Operator(A.element, A.planes, lambda _: preconditioner.E, A.held, A.sprung, springs, A.runs)
         self._solid, self._scale, self._norm, self._residual = solid, 1.0, 0.0, 0.0
-        self._load: Load
+        self._load: Load | None = None
 
     def start(self, u: Array, load: Load, values: Array) -> tuple[float, float]:
         """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective)."""
@@ -168,6 +168,11 @@ class ConjugateGradients:
             f"iterations ({residual / norm:.3g}; solver.max_iterations)"
         )
 
+    def rest(self) -> None:
+        """Let go of the load and of all memory that solves take (local)."""
+        self._load = None
+        self.work.release()
+
     def _look(self, u: Array) -> float:
         """Put the residual of u into that of the cycle; its norm (collective)."""
         norm = self._evaluate(u)
@@ -179,6 +184,7 @@ class ConjugateGradients:
         """Make work.load hold the load less A u, zero in the held dofs; its norm (collective)."""
         A, work = self.operator, self.work
         work.begin_residual()
+        assert self._load is not None
         self._load(work.load)
         work.load.reshape(-1)[A.held] = 0
         if u is not None:

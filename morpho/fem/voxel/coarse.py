@@ -25,6 +25,7 @@ from morpho.fem.voxel.block_kernels import (
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.loads import NodalForces
 from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
@@ -79,7 +80,7 @@ class VoxelCoarse:
         self._scale = block ** (element.dim - 2) / block**element.dim
         self._modes = element.modes.astype(np.float32)
         given = (*fine.forces, *fine.dummies)
-        self._loads = [self._restricted(forces.dofs, forces.values) for forces in given]
+        self._loads = [NodalForces.of(self._restricted(forces.dofs, forces.values)) for forces in given]
         self._values = self._held_values(operator.held)
         self._is_set_up = False  #: whether the preconditioner is for this design
         self.u = [np.zeros(mask.shape) for _ in given]  #: of the load cases, then of the dummy loads
@@ -114,8 +115,9 @@ class VoxelCoarse:
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
         full = fine.mesh.filled is None
-        cases, loads = len(fine.cases), [load.copy() for load in self._loads]
-        for i, (u, load) in enumerate(zip(self.u, loads, strict=True)):
+        cases, loads = len(fine.cases), [np.zeros(self._shapes[-1]) for _ in self._loads]
+        for i, (u, load, given) in enumerate(zip(self.u, loads, self._loads, strict=True)):
+            given.put(load)
             if i < cases:
                 load += self._self_weight(i, rho)
             iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values))
@@ -132,7 +134,7 @@ class VoxelCoarse:
             mean_energy[j] = energy_of_all / stiffness_of_all
             if weight_work is not None:
                 weight_work[j] = self._weight_work(i, u)
-        cg.work.release()
+        cg.rest()
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
         seconds = time.perf_counter() - start

@@ -198,7 +198,7 @@ class VoxelEquation:
         if self._adjoints is not None:
             found = evaluate(self._adjoints, rho, self.material.derivative(rho), rtol, at_most)
             iterations += found.linear_iterations
-        cg.work.release()
+        cg.rest()
         return self._state(rho, iterations, start, converged=not loose, found=found)
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
