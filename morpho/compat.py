@@ -7,11 +7,14 @@ from typing import Any
 from mpi4py import MPI
 
 import numpy as np
-from dolfinx import __version__, graph
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
-VERSION = tuple(int(part) for part in __version__.split(".")[:2])
+from morpho.late import dmesh, dolfinx, graph
+
+
+def version() -> tuple[int, ...]:
+    """Of dolfinx (local)."""
+    return tuple(int(part) for part in dolfinx.__version__.split(".")[:2])
 
 
 def create_mesh(
@@ -26,14 +29,14 @@ def create_mesh(
         return _stay(comm.rank, cells)
 
     partitioner = keep if stay else default_partitioner()
-    if VERSION < (0, 10):
+    if version() < (0, 10):
         return dmesh.create_mesh(comm, cells, x, element, partitioner)
     return dmesh.create_mesh(comm, cells, element, x, partitioner)
 
 
 def default_partitioner() -> Any:
     """Graph partitioner that makes no ghost cells."""
-    if VERSION < (0, 11):
+    if version() < (0, 11):
         return dmesh.create_cell_partitioner(dmesh.GhostMode.none)
     return dmesh.create_cell_partitioner(graph.partitioner(), dmesh.GhostMode.none, 2)
 

@@ -9,10 +9,10 @@ collective unless marked local.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,15 @@ class Gradient:
     scale: Array = field(default_factory=lambda: np.zeros(0))  #: (p,) of the pairs
     values: Array = field(default_factory=lambda: np.zeros(0))  #: (f,) of the functionals, see `functionals`
     d_values: Array = field(default_factory=lambda: np.zeros((0, 0)))  #: (f, n)
+
+    def kept(self) -> Gradient:
+        """With derivatives in float32 and without energies: for what is kept to be shown or gone back to (local)."""
+        single = [np.asarray(d, np.float32) for d in (self.d_cases, self.d_values)]
+        return replace(self, d_cases=cast(Array, single[0]), d_values=cast(Array, single[1]), energy=None)
+
+    def in_double(self) -> Gradient:
+        """What `kept` gave, to be used again (local)."""
+        return replace(self, d_cases=self.d_cases.astype(np.float64), d_values=self.d_values.astype(np.float64))
 
     @property
     def n_given(self) -> int:

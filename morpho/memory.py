@@ -7,16 +7,17 @@ import math
 from mpi4py import MPI
 
 from morpho.fem import engine
+from morpho.fields import at_solve, at_update, fields
 from morpho.gradients import registry
 from morpho.machine import physical_memory
 from morpho.problem.spec import Problem
 
-PROCESS = 0.27e9  #: bytes of a rank with its libraries
+PROCESS = {"voxel": 0.26e9, "assembled": 0.33e9}  #: bytes of a rank with its libraries, by engine
 TORCH = 0.25e9  #: bytes of a rank more where a source imports torch
-VOXEL = {2: 310, 3: 305}  #: bytes per element of the voxel engine with one load case
-CASE = 90  #: bytes per element and further load case
-BLOCKS = 550  #: bytes per element more of a source that works on blocks
-MMA = 100  #: bytes per element more of this optimizer
+EDGES = 1.06  #: bytes of a field over those that its elements alone would take
+CASE = 90  #: bytes per element and load case of the assembled engine
+BLOCKS = 550  #: bytes per element more of a source that works on blocks, there
+MMA = 100  #: bytes per element more of this optimizer, there
 MATRIX = {2: 2000, 3: 4000}  #: bytes per unknown of an assembled matrix with its solver
 NEIGHBOUR = 12  #: bytes per element and neighbour in a cone filter of the assembled engine
 CELLS = 2**31  #: more of them no rank can number
@@ -29,16 +30,20 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
     """Bytes on all ranks together, about (local)."""
     cases = len(problem.loads)
     if engine.uses_voxels(problem):
-        total = float(VOXEL[dim] + CASE * (cases - 1)) * n_cells
-    else:
-        total = float(MATRIX[dim]) * n_dofs + CASE * cases * n_cells
-        for radius in set(problem.radii.values()) if problem.design.filter.kind != "helmholtz" else ():
-            reach = radius / cell_size
-            within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
-            total += NEIGHBOUR * n_cells * min(within, n_cells)
+        found = fields(problem, dim)
+        return EDGES * max(at_solve(found), at_update(found)) * n_cells + ranks * _process(problem, "voxel")
+    total = float(MATRIX[dim]) * n_dofs + CASE * cases * n_cells
+    for radius in set(problem.radii.values()) if problem.design.filter.kind != "helmholtz" else ():
+        reach = radius / cell_size
+        within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
+        total += NEIGHBOUR * n_cells * min(within, n_cells)
     total += (BLOCKS if registry.uses_blocks(problem.gradient.source) else 0) * n_cells
     total += (MMA if problem.update == "mma" else 0) * n_cells
-    return total + ranks * (PROCESS + (TORCH if problem.gradient.source in _WITH_TORCH else 0))
+    return total + ranks * _process(problem, "assembled")
+
+
+def _process(problem: Problem, name: str) -> float:
+    return PROCESS[name] + (TORCH if problem.gradient.source in _WITH_TORCH else 0)
 
 
 def available(comm: MPI.Comm) -> float:

@@ -22,6 +22,7 @@ from morpho.functionals.functional import Evolving
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
+from morpho.machine import give_back_freed_memory
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
 from morpho.optimizers import MMA, OC
@@ -49,6 +50,7 @@ class Parts:
     def __init__(self, problem: Problem, comm: MPI.Comm, solvers: Solver[Any, Gradient] | None = None) -> None:
         """Build them (collective); `solvers` are ranks beside these that only solve."""
         self.problem, self.comm = problem, comm
+        give_back_freed_memory()
         raise_together(comm, complaints(problem))
         raise_together(comm, memory.complaints(problem, comm))
         with ExitStack() as opened, failing_alike(comm):

@@ -21,7 +21,7 @@ from morpho.errors import InputError, StorageError
 from morpho.feasibility import missed, names, responses
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.voxel.equation import VoxelEquation
-from morpho.interfaces import Array, Status
+from morpho.interfaces import Status
 from morpho.mesh import VoxelMesh
 from morpho.parallel import on_root, raise_together
 from morpho.parts import Parts
@@ -278,17 +278,17 @@ class Recorder:
             self._log_file.close()
             self._log_file = None
 
-    def begin(self, restart: Restart) -> None:
-        """After the set-up, before the first iteration."""
+    def begin(self, done: int) -> None:
+        """After the set-up, before the first iteration that is not done."""
         self.setup_seconds = time.perf_counter() - self.start
         for note in self._notes:
             log.warning(note)
         for line in [*describe(self.parts), *self._start_notes]:
             log.info(line)
-        if restart.iteration:
-            log.info(f"resumed after iteration {restart.iteration}")
+        if done:
+            log.info(f"resumed after iteration {done}")
         log.info(f"set-up took {self.setup_seconds:.2f} s")
-        self._progress.begin(restart.iteration)
+        self._progress.begin(done)
 
     def add(self, step: Step) -> None:
         """Write down one iteration.
@@ -401,7 +401,7 @@ class Recorder:
         self._saved, self._saved_at = restart.iteration, time.perf_counter()
 
 
-def state_fields(physics: AssembledEquation | VoxelEquation) -> tuple[dict[str, Array], dict[str, Array]]:
+def state_fields(physics: AssembledEquation | VoxelEquation) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of cells and of points of the last solve, by load case where there are several (collective)."""
     one, field = len(physics.cases) == 1, physics.law.field
     cells = {}
@@ -409,9 +409,7 @@ def state_fields(physics: AssembledEquation | VoxelEquation) -> tuple[dict[str, 
         cells = {
             "von_mises" if one else f"von_mises_{name}": physics.von_mises(i) for i, name in enumerate(physics.cases)
         }
-    points = {
-        field if one else f"{field}_{name}": physics.vertex_displacement(i) for i, name in enumerate(physics.cases)
-    }
+    points = {field if one else f"{field}_{name}": physics.vertex_rows(i) for i, name in enumerate(physics.cases)}
     return cells, points | {f"mode_{k + 1}": mode for k, mode in enumerate(physics.vertex_modes())}
 
 

@@ -22,15 +22,18 @@ SHAPING = {"form", "architecture", "hidden", "of", "loss", "rank", "subspace"}
 Meta = dict[str, Any]
 
 
-def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[str, Array], Meta]:
-    """Arrays (n,) or (n, c) of owned cells, and JSON values, for a checkpoint (collective)."""
-    fields, scalars = _packed("", restart.x, restart.state)
+def contents(parts: Parts, restart: Restart, wall_seconds: float) -> tuple[dict[str, Any], Meta]:
+    """Arrays (n,) or (n, c) of owned cells, or what makes slices of them, and JSON values,
+    for a checkpoint (collective).
+    """
+    own, scalars = _packed("", restart.x, restart.state)
+    fields: dict[str, Any] = {**own}
     anchor: Meta | None = None
     if restart.anchor is not None:
         anchored, anchor = _packed("anchor_", *restart.anchor)
         fields |= anchored
     for i in range(len(parts.physics.displacements())):
-        fields[f"u_{i}"] = parts.physics.displacement(i)
+        fields[f"u_{i}"] = parts.physics.displacement_rows(i)
     source_arrays, source_values = parts.supervisor.save()
     fields |= {f"gradient_{name}": values for name, values in source_arrays.items()}
     remembered = {}

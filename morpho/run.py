@@ -25,7 +25,7 @@ from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result
 from morpho.start import begin
 from morpho.start import check as check_start
-from morpho.step import Restart, Step
+from morpho.step import Step
 
 
 def iterate(problem: Problem, comm: MPI.Comm | None = None, x0: Array | None = None) -> Iterator[Step]:
@@ -72,8 +72,10 @@ def solve(
         if network is not None:
             give_network(problem, parts.source, network)
         first = begin(parts, x0)
-        with Recorder.create(parts, folder, start, overwrite, shown=output, notes=first.notes) as recorder:
-            return _run(parts, first.restart, recorder, interrupt, on_step)
+        notes, done, steps = first.notes, first.restart.iteration, design_loop(parts, first.restart, interrupt)
+        del first  # the steps alone hold what they start from, and let go of it
+        with Recorder.create(parts, folder, start, overwrite, shown=output, notes=notes) as recorder:
+            return _run(parts, steps, done, recorder, on_step)
 
     return _on_designers(problem, comm, work, time_limit)
 
@@ -92,8 +94,10 @@ def resume(
 
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         recorder, restart = Recorder.reopen(parts, target, start, shown=folder)
+        done, steps = restart.iteration, design_loop(parts, restart, interrupt)
+        del restart
         with recorder:
-            return _run(parts, restart, recorder, interrupt)
+            return _run(parts, steps, done, recorder)
 
     return _on_designers(problem, comm, work, time_limit)
 
@@ -113,26 +117,28 @@ def _on_designers(
 
 def _run(
     parts: Parts,
-    restart: Restart,
+    steps: Iterator[Step],
+    done: int,
     recorder: Recorder,
-    interrupt: Interrupt,
     on_step: Callable[[Step], None] | None = None,
 ) -> Result:
-    """The loop with everything written down, and every failure turned into a status (collective)."""
-    recorder.begin(restart)
+    """The steps after the `done` ones with everything written down, every failure turned into a status (collective)."""
+    recorder.begin(done)
     last: Step | None = None
     status, failure = Status.ITERATION_LIMIT, ""
     defect: BaseException | None = None
     calling_back = False
     try:
         with failing_alike(parts.comm):
-            for step in design_loop(parts, restart, interrupt):
+            for step in steps:
                 last = step
                 recorder.add(step)
                 if on_step is not None:
                     calling_back = True
                     on_step(step)
                     calling_back = False
+                last = step.kept() if step.status is None else step
+                del step
             assert last is not None and last.status is not None
             status, last = last.status, certify(parts, last)
     except (SolverError, StorageError) as error:
@@ -141,6 +147,8 @@ def _run(
         status = kinds.get(type(error), Status.SOLVER_FAILED)
     except BaseException as error:  # on all ranks
         defect, failure, status = error, described(error), Status.CODE_FAILED
+    if last is not None and last.status is None:
+        last = last.with_densities(parts.design.realise)
     result = make_result(parts, last, status, failure, recorder)
     recorder.end(result, last)
     if defect is None:

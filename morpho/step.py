@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
+from morpho.design.realisations import Realised
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Gradient, Status
 
@@ -44,6 +46,20 @@ class Step:
     status: Status | None  #: why the run ends here, None if it goes on
     advice: Advice  #: how the gradient came about
     restart: Restart  #: where the next iteration starts
+
+    def kept(self) -> Step:
+        """What the run needs of it should the next one fail, in float32; `with_densities` makes it whole (local)."""
+        gradient, nothing = self.gradient.kept(), np.zeros(0)
+        advice = replace(self.advice, gradient=gradient)
+        x = cast(Array, self.x.astype(np.float32))
+        return replace(self, x=x, gradient=gradient, advice=advice, rho=nothing, solved=nothing, grown=None)
+
+    def with_densities(self, realise: Callable[[int, Array], Realised]) -> Step:
+        """With the densities that follow from its x (collective)."""
+        x = self.x.astype(np.float64)
+        drawn = realise(self.iteration, x)
+        grown = None if drawn.grown is None else drawn.grown[0]
+        return replace(self, x=x, rho=drawn.rho, solved=drawn.solved, grown=grown)
 
     @property
     def max_constraint(self) -> float:

@@ -5,6 +5,8 @@ Parts, all of them by default; each runs in processes of its own, one at a time,
     kernel      the operator on one core: ns per element, distance to the core's limits, dense rows, assembled product
     sizes       design iterations at 65k to 4.2M elements on 1 and 2 ranks: iterations, seconds by part, memory
     huge        five design iterations at 17M elements on 2 ranks
+    memory      every field, its bytes per element and its lifetime, beside the measured peak: 1.0M, 4.2M and 17M
+                elements on 2 ranks with exact gradients, secant and onsg
     mma         ten design iterations at 524k elements on 1 rank with MMA instead of OC
     assembled   65k elements, 60 design iterations on 2 ranks, both engines at the same tolerance
     dilute      524k elements on 2 ranks, radius 1.5 elements, beta to 32: volume 0.01 and 0.03 beside 0.3
@@ -17,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,20 +40,30 @@ PLOT = ROOT / "docs" / "images" / "engine.png"
 
 SIZES = {65: (64, 32, 32), 524: (128, 64, 64), 1024: (160, 80, 80), 1475: (192, 96, 80), 4194: (256, 128, 128)}
 HUGE = (432, 216, 180)
+MEMORY = {"exact": 3, "secant": 8, "onsg": 12}  #: sources, and design iterations until all of their fields are there
 FLOPS = 195  #: of one element in kernels_3d.add_stiffness
 MATRIX_ROWS = (64, 32, 32)
+LITTLE = (32, 16, 16)  #: a run in which the processes are all that takes memory
 Record = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, mma, assembled, dilute")
+    parser.add_argument("parts", nargs="*", metavar="part", help="kernel, sizes, huge, memory, mma, assembled, dilute")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(json.loads(arguments.worker))
         return
-    known = {"kernel": kernel, "sizes": sizes, "huge": huge, "mma": mma, "assembled": assembled, "dilute": dilute}
+    known = {
+        "kernel": kernel,
+        "sizes": sizes,
+        "huge": huge,
+        "memory": memory,
+        "mma": mma,
+        "assembled": assembled,
+        "dilute": dilute,
+    }
     if unknown := set(arguments.parts) - set(known):
         parser.error(f"no part {', '.join(unknown)}; use {', '.join(known)}")
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
@@ -81,6 +95,14 @@ def huge() -> Record:
     return run(2, kind="design", cells=HUGE, radius=2.0, iterations=5)
 
 
+def memory() -> list[Record]:
+    found = []
+    for source, iterations in MEMORY.items():
+        for cells in (SIZES[1024], SIZES[4194], HUGE):
+            found.append(run(2, kind="memory", cells=cells, source=source, iterations=iterations))
+    return found
+
+
 def mma() -> Record:
     return run(1, kind="design", cells=SIZES[524], radius=2.0, iterations=10, optimizer="mma")
 
@@ -108,7 +130,8 @@ def work(case: Record) -> None:
     from mpi4py import MPI
 
     sys.path.insert(0, str(ROOT))
-    record = {"kernel": time_kernel, "design": time_design, "dilute": time_dilute}[case.pop("kind")](**case)
+    kinds = {"kernel": time_kernel, "design": time_design, "dilute": time_dilute, "memory": weigh}
+    record = kinds[case.pop("kind")](**case)
     if MPI.COMM_WORLD.rank == 0:
         print(json.dumps(record))
 
@@ -202,6 +225,37 @@ def time_design(
         }
 
 
+def weigh(cells: tuple[int, ...], source: str, iterations: int) -> Record:
+    """A run that writes its results, with its peak, that of the processes alone, and the table of fields."""
+    from mpi4py import MPI
+
+    import morpho
+    from morpho.fields import at_solve, at_update, fields
+    from morpho.outcome import peak_memory
+
+    def solved(shape: tuple[int, ...], count: int) -> Any:
+        texts = ["design.projection={eta: 0.5, beta: 2}", f"gradient.source={source}"]
+        texts += [f"optimizer.max_iterations={count}", "output={first: 0, every: 1000}"]
+        problem = cantilever(shape, 1.5, *texts)
+        with tempfile.TemporaryDirectory() as folder:
+            morpho.solve(problem, output=Path(MPI.COMM_WORLD.bcast(folder)) / "run")
+        return problem
+
+    logging.getLogger("morpho").setLevel(logging.ERROR)
+    solved(LITTLE, iterations)
+    processes, n = peak_memory(MPI.COMM_WORLD), int(np.prod(cells))
+    found = fields(solved(cells, iterations), len(cells))
+    return {
+        "elements": n,
+        "source": source,
+        "processes": processes / n,
+        "solve": at_solve(found),
+        "update": at_update(found),
+        "measured": peak_memory(MPI.COMM_WORLD) / n,
+        "fields": [vars(field) for field in found],
+    }
+
+
 class Laps:
     """Seconds of the parts of an iteration, the slowest rank each."""
 
@@ -226,7 +280,7 @@ def split_of_solve(parts: Any, comm: Any, rho: np.ndarray) -> Record:
     return {
         "its_cold": its_cold,
         "refresh_seconds": best(grid.refresh, comm),
-        "energy_seconds": best(lambda: physics._strain_energy(0, energy), comm),
+        "energy_seconds": best(lambda: physics.put_energy(energy, physics.u[0]), comm),
         "cycle_seconds": best(grid.cycle, comm),
     }
 
@@ -341,6 +395,8 @@ def tables(figures: Record) -> str:
             text += f"| {r['mean_seconds']:.3g} | {s['solve']:.3g} | {r['refresh_seconds']:.3g} "
             text += f"| {r['energy_seconds']:.3g} | {s['filter']:.3g} | {s['update']:.3g} "
             text += f"| {r['bytes_per_element']:.0f} |\n"
+    if "memory" in figures:
+        text += memory_tables(figures["memory"])
     if "mma" in figures:
         r = figures["mma"]
         text += (
@@ -362,6 +418,29 @@ def tables(figures: Record) -> str:
         for r in figures["dilute"]:
             text += f"| {r['elements']:,} | {r['fraction']:g} | {', '.join(map(str, r['most']))} | {r['mean']:.0f} "
             text += f"| {r['seconds']:.0f} | {r['objective']:.5g} | {r['greyness']:.3f} |\n"
+    return text
+
+
+def memory_tables(records: list[Record]) -> str:
+    """The fields of a run, and their sum beside what was measured."""
+    text = "\n## Memory, 2 ranks, one load case, cone filter, projection, OC\n\n"
+    text += "Peak of the whole process, results written: of the processes alone, of all fields (the larger of the two "
+    text += "sums below; nodes are a few per cent more than elements), and measured; bytes per element.\n\n"
+    text += "| source | elements | processes | fields | sum | measured | sum over measured |\n"
+    text += "|---|---|---|---|---|---|---|\n"
+    for r in records:
+        own = max(r["solve"], r["update"])
+        both = own + r["processes"]
+        text += f"| {r['source']} | {r['elements']:,} | {r['processes']:.0f} | {own:.0f} | {both:.0f} "
+        text += f"| {r['measured']:.0f} | {both / r['measured']:.2f} |\n"
+    shown = {r["source"]: r["fields"] for r in records}
+    text += (
+        "\nEvery field, bytes per element during a solve and during the update of the design; those that secant and "
+    )
+    text += "onsg have beside come last.\n\n| field | solve | update | lifetime |\n|---|---|---|---|\n"
+    for field in shown[list(shown)[-1]]:
+        solve, update = (f"{field['size']:.3g}" if field[phase] else "-" for phase in ("solve", "update"))
+        text += f"| {field['name']} | {solve} | {update} | {field['life']} |\n"
     return text
 
 

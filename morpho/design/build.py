@@ -128,11 +128,6 @@ class Design:
         return self._filters[value_at(self.problem.radius or 0.0, iteration)] if self._filters else []
 
     @property
-    def is_linear(self) -> bool:
-        """Whether the pullback is the same at every design (local)."""
-        return not self.is_curved and self.problem.design.filter.kind != "helmholtz"
-
-    @property
     def is_curved(self) -> bool:
         """Whether the volume is far from linear in x (local)."""
         return self.problem.design.projection is not None or self.problem.design.is_shaped

@@ -23,11 +23,24 @@ class HeavisideProjection:
 
     def apply(self, x: Array) -> tuple[Array, Pullback]:
         low, high = np.tanh(self.beta * self.eta), np.tanh(self.beta * (1 - self.eta))
-        t = np.tanh(self.beta * (x - self.eta))
-        rho = low + t
+        rho = x - self.eta
+        rho *= self.beta
+        np.tanh(rho, out=rho)
+        rho += low
         rho /= low + high
-        # The slope waits for the pullback: a search for the volume asks for rho many times.
-        return np.clip(rho, 0.0, 1.0, out=rho), lambda d: d * (self.beta * (1 - t * t) / (low + high))
+        np.clip(rho, 0.0, 1.0, out=rho)
+
+        def pull(d: Array) -> Array:
+            """d beta (1 - t^2) / (low + high) with t = tanh(beta (x - eta)), which follows from rho."""
+            slope = rho * (low + high)
+            slope -= low
+            slope *= slope
+            np.subtract(1.0, slope, out=slope)
+            slope *= self.beta / (low + high)
+            slope *= d
+            return slope
+
+        return rho, pull
 
     def inverse(self, rho: float) -> float:
         """The x that becomes rho (local)."""

@@ -59,9 +59,7 @@ class VoxelNeighbourhood:
 
     def average_transposed(self, values: Array) -> Array:
         """(n,) the exact transpose of `average` (collective)."""
-        scaled = np.empty(self.mesh.shape)
-        self._divide(self.mesh.grid(values), scaled)
-        return self.mesh.listed(self._around(scaled))
+        return self.mesh.listed(self._around(self._divided(values)))
 
     def _weighted(self, values: Array) -> Array:
         return self._around(self.mesh.grid(np.ascontiguousarray(values)))
@@ -69,10 +67,16 @@ class VoxelNeighbourhood:
     def _around(self, grid: Array) -> Array:
         """Weighted sums of a field (z, y, x), of the same shape."""
         source = self._window.extend(grid)
+        del grid  # may be all that holds it
         out = np.empty(self.mesh.shape) if self.mesh.filled is None else np.zeros(self.mesh.shape)
         start = tuple(part.start for part in self._window.inner)
         _convolve(source, start, *self._stencil, self._rows, out)
         return out
+
+    def _divided(self, values: Array) -> Array:
+        scaled = np.empty(self.mesh.shape)
+        self._divide(self.mesh.grid(values), scaled)
+        return scaled
 
     def _divide(self, values: Array, out: Array) -> None:
         """Divide fields (z, y, x) by the sums of the weights; zero where no cell exists."""

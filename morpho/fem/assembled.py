@@ -7,12 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property, partial
 
-from petsc4py import PETSc
-
 import numpy as np
-import ufl
-from dolfinx import fem, la
-from dolfinx.fem import petsc as fem_petsc
 
 from morpho.errors import SolverError
 from morpho.fem import dummy, forms
@@ -30,6 +25,7 @@ from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.supports import boundary_conditions, held_component
 from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
+from morpho.late import PETSc, fem, fem_petsc, la, ufl
 from morpho.mesh import Mesh
 from morpho.mesh.bodies import Bodies, Flags, Labels, find_bodies
 from morpho.mesh.mesh import Indices
@@ -457,6 +453,8 @@ class AssembledEquation:
     def vertex_displacement(self, i: int) -> Array:
         """(points, components) state at the points of the mesh geometry (local)."""
         return self._at_points(self.u[i].x.array)
+
+    vertex_rows, displacement_rows = vertex_displacement, displacement
 
     def vertex_modes(self) -> list[Array]:
         """(points, components) each of the lowest modes, where frequencies are sought or limited (collective)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from dolfinx import fem
 
 from morpho.fem import dummy
 from morpho.fem.assembled import AssembledEquation
@@ -11,6 +10,7 @@ from morpho.fem.eigen import Modes
 from morpho.fem.pencil import AssembledPencil
 from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
+from morpho.late import fem
 
 
 class AssembledAdjoints:

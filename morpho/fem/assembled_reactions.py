@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import ufl
-from dolfinx import fem, la
 
 from morpho.fem import forms
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.supports import held_components, nodes_in
 from morpho.interfaces import Array
+from morpho.late import fem, la, ufl
 from morpho.problem.acting import Support
 
 

@@ -30,7 +30,11 @@ class CoarsePhysics(Protocol):
     """Blocks of block^dim cells that move (bi-, tri-)linearly. A block and its cells are on the same rank."""
 
     block: int  #: cells along the edge of a block
-    owner: Indices  #: (n,) block of each owned cell
+
+    @property
+    def owner(self) -> Indices:
+        """(n,) block of each owned cell."""
+
     n_blocks: int  #: of this rank
 
     def solve(self, rho: Array) -> CoarseState:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import ufl
-from dolfinx import fem, la
 
 from morpho.fem.forms import Form
 from morpho.fem.law import Law
 from morpho.interfaces import Array
+from morpho.late import fem, la, ufl
 from morpho.mesh import Mesh
 
 

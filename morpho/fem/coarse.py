@@ -6,13 +6,13 @@ import time
 
 import numpy as np
 import scipy.sparse
-from dolfinx import fem, la
 
 from morpho.errors import InputError
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.blocks import CoarseState, Floats, Indices
 from morpho.fem.material import Given
 from morpho.interfaces import Array
+from morpho.late import fem, la
 from morpho.mesh import Mesh
 from morpho.mesh.refine import nodes_of_parent
 

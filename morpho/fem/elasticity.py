@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import ufl
 
 from morpho.fem.brick import integral
 from morpho.fem.forms import Form, epsilon, sigma
 from morpho.fem.material import lame
 from morpho.interfaces import Array
+from morpho.late import ufl
 
 
 @dataclass(frozen=True)

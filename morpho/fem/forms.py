@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import ufl
-from dolfinx import fem
-
+from morpho.late import fem, ufl
 from morpho.mesh import Mesh
 
 Form = Any  # ufl is untyped

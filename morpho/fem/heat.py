@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import ufl
 
 from morpho.fem.brick import integral
 from morpho.fem.forms import Form
 from morpho.interfaces import Array
+from morpho.late import ufl
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from petsc4py import PETSc
-
 import numpy as np
-import ufl
-from dolfinx import fem, la
-from dolfinx.fem import petsc as fem_petsc
 from numpy.typing import NDArray
 
 from morpho.fem.forms import cell_measure, cell_space
 from morpho.fem.ksp import LinearSolver
 from morpho.interfaces import Array
+from morpho.late import PETSc, fem, fem_petsc, la, ufl
 from morpho.mesh import Mesh
 from morpho.parallel import global_dot, global_sum
 

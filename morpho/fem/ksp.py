@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from petsc4py import PETSc
-
 import numpy as np
 
 from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array
+from morpho.late import PETSc
 
 Options = dict[str, str | int | float | bool | None]
 

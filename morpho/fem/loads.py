@@ -8,14 +8,12 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
-import ufl
-from dolfinx import fem, la
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho.fem.forms import Form, cell_measure, cell_space
 from morpho.fem.statics import moment_of, nodal_forces
 from morpho.interfaces import Array
+from morpho.late import dmesh, fem, la, ufl
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import advice, left_inside, on_boundary, select

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from petsc4py import PETSc
-
 import numpy as np
-import ufl
-from dolfinx import fem, la
 
 from morpho.fem import forms
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.eigen import GUARDS, Modes, lowest, waves
 from morpho.fem.mass import Mass
 from morpho.interfaces import Array
+from morpho.late import PETSc, fem, la, ufl
 
 
 class AssembledPencil:

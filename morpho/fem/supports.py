@@ -7,9 +7,9 @@ from functools import reduce
 from mpi4py import MPI
 
 import numpy as np
-from dolfinx import fem
 
 from morpho.interfaces import Array
+from morpho.late import fem
 from morpho.mesh import Mesh
 from morpho.mesh.mesh import Indices
 from morpho.mesh.select import NOTHING, advice, node_dimension, select

@@ -12,7 +12,7 @@ import json
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class Anchored(Secant):
         """
         arrays, values = super().save()
         if self.base is not None:
-            arrays["base"] = self.base.T.astype(np.float64)
+            arrays["base"] = cast(Array, self.base.T)
         anchor = list(self.past)[-1:]
         for snapshot in anchor:
             arrays |= features.saved(snapshot, self.two_scale)

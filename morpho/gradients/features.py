@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,12 +67,12 @@ def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     return Snapshot(cells, blocks, level)
 
 
-def saved(snapshot: Snapshot, two_scale: TwoScale) -> dict[str, Array]:
+def saved(snapshot: Snapshot, two_scale: TwoScale) -> dict[str, Any]:
     """A snapshot as arrays of this rank's cells, for a checkpoint; the level is left out (local)."""
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for i in range(len(snapshot.level)):
-        arrays[f"cells_{i}"] = snapshot.cells[i].T.astype(np.float64)
-        arrays[f"blocks_{i}"] = snapshot.blocks[i][:, two_scale.pairs.owner].T.astype(np.float64)
+        arrays[f"cells_{i}"] = snapshot.cells[i].T
+        arrays[f"blocks_{i}"] = snapshot.blocks[i][:, two_scale.pairs.owner].T
     return arrays
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Secant:
 
     def save(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """(n,) or (n, k) arrays and JSON values for a checkpoint (local)."""
-        arrays = {"ratio": self.ratio.T.astype(np.float64)}
+        arrays = {"ratio": cast(Array, self.ratio.T)}
         if self.weight_work is not None:
             arrays["weight_work"] = self.weight_work.T.copy()
         both = {"compliance_ratio": self.compliance_ratio, "compliance_offset": self.compliance_offset}

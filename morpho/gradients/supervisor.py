@@ -13,7 +13,7 @@ from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
 from morpho.gradients.inexact import Inexact
 from morpho.gradients.kernels import distance, signs
-from morpho.gradients.physics import Physics, from_state, relative_error
+from morpho.gradients.physics import Floats, Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
 from morpho.problem.gradient_spec import GradientSpec
@@ -133,7 +133,7 @@ class Supervisor:
         self.schedule = Schedule(gap=float(spec.every or 1))
         self._inexact = Inexact(physics)
         self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
-        self._anchor: Array | None = None  #: rho of the last correction that was not taken back
+        self._anchor: Floats | None = None  #: rho of the last correction that was not taken back
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
     def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
@@ -180,7 +180,7 @@ class Supervisor:
             stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
             estimate = (self.rival if self.rival is not None and stands_in else self.source).estimate(rho)
             if estimate.kind == "exact":  # the source solved of its own accord
-                plan.since, self._anchor = 0, rho
+                plan.since, self._anchor = 0, rho.astype(np.float32)
                 self._keep(estimate)
                 return self._advice(estimate, "exact")
             reason = self._objection(estimate)
@@ -264,7 +264,7 @@ class Supervisor:
         before = self._exact
         guesses: list[Gradient | None] = [None, None]
         if self._anchor is not None and self.card.corrected:
-            guesses = [None if part is None else part.estimate(rho) for part in (self.source, self.rival)]
+            guesses = [None if part is None else part.estimate(rho).kept() for part in (self.source, self.rival)]
         if self.two_scale is not None and (plan.since > 1 or not tight):
             self.two_scale.improve(rho)
         exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
@@ -295,9 +295,9 @@ class Supervisor:
         used = exact
         again = 0
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
-            used = before
+            used = before.in_double()
             if self._is_last(iteration) and used.kind != "exact" and self._anchor is not None:
-                used, again = from_state(self.physics, self.physics.solve(self._anchor)), 1
+                used, again = from_state(self.physics, self.physics.solve(self._anchor.astype(np.float64))), 1
             cost = exact.linear_iterations + again * used.linear_iterations, exact.seconds + again * used.seconds
             used = replace(used, linear_iterations=cost[0], seconds=cost[1])
         advice = self._advice(used, how, error, rival_error)
@@ -305,7 +305,7 @@ class Supervisor:
         plan.best = min(plan.best, now)
         self._keep(used)
         if not rollback:
-            self._anchor = rho
+            self._anchor = rho.astype(np.float32)
         guessed = exact.size if guesses[0] is None else guesses[0].size
         drift = exact.size / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift, extra_solves=again)
@@ -318,7 +318,7 @@ class Supervisor:
 
     def _keep(self, exact: Gradient) -> None:
         """Take an exact gradient as the one to fall back to (local)."""
-        self._exact = exact
+        self._exact = exact.kept()
         self.schedule.measure = self._measured(exact)
         self.schedule.estimate = exact.size
 
@@ -369,7 +369,7 @@ class Supervisor:
             own_arrays, values[name] = part.save()
             arrays |= {f"{name}_{key}": array for key, array in own_arrays.items()}
         if self._anchor is not None:
-            arrays["anchor"] = self._anchor
+            arrays["anchor"] = self._anchor.astype(np.float64)
         if self._exact is not None:
             arrays["exact"] = self._exact.d_cases.T
             values["exact"] = {"cases": self._exact.cases.tolist(), "kind": self._exact.kind}
@@ -381,7 +381,7 @@ class Supervisor:
         for name, part in self._parts():
             own = {k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")}
             part.restore(own, values[name])
-        self._anchor = arrays.get("anchor")
+        self._anchor = arrays["anchor"].astype(np.float32) if "anchor" in arrays else None
         if "exact" in arrays:
             cases, kind = np.array(values["exact"]["cases"]), values["exact"]["kind"]
             d_cases = np.ascontiguousarray(arrays["exact"].T)

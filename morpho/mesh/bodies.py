@@ -9,12 +9,12 @@ from typing import Any
 from mpi4py import MPI
 
 import numpy as np
-from dolfinx import common, la
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from morpho.interfaces import Array
+from morpho.late import common, la
 from morpho.mesh.mesh import Mesh
 
 Labels = NDArray[np.int64]

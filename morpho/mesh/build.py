@@ -5,9 +5,9 @@ from __future__ import annotations
 from mpi4py import MPI
 
 import numpy as np
-from dolfinx import mesh as dmesh
 
 from morpho import compat
+from morpho.late import dmesh
 from morpho.mesh.file import read_mesh
 from morpho.mesh.mesh import Mesh
 from morpho.mesh.refine import refine

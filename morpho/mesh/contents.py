@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import basix
 import numpy as np
 from numpy.typing import NDArray
 
 from morpho.errors import InputError
+from morpho.late import basix
 from morpho.mesh.raw import DIMENSIONS, ORDERS, Cells, Raw
 from morpho.mesh.shapes import check_shapes
 

@@ -6,15 +6,12 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-import basix.ufl
 import numpy as np
-from dolfinx import graph
-from dolfinx import io as dio
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho import compat
 from morpho.errors import InputError
+from morpho.late import basix, dio, dmesh, graph
 from morpho.mesh.abaqus import read_abaqus
 from morpho.mesh.cad import read_cad
 from morpho.mesh.contents import CELLS, Contents, tidy

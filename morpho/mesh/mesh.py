@@ -10,10 +10,10 @@ from functools import cached_property
 from mpi4py import MPI
 
 import numpy as np
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho.interfaces import Array
+from morpho.late import dmesh
 from morpho.parallel import global_sum
 
 Indices = NDArray[np.int32]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from dolfinx import mesh as dmesh
 from scipy.spatial import cKDTree
 
 from morpho.errors import InputError
 from morpho.interfaces import Array
+from morpho.late import dmesh
 from morpho.mesh.mesh import Mesh
 from morpho.problem.regions import Near, Region
 from morpho.triangles import corners_in, signed_distance

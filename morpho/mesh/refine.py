@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from functools import cache
 
-import basix.ufl
 import numpy as np
-from dolfinx import fem
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho import compat
+from morpho.late import basix, dmesh, fem
 from morpho.mesh.file import find_entities
 from morpho.mesh.mesh import Mesh
 

@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from functools import partial, reduce
 
 import numpy as np
-from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
 from morpho.interfaces import Array
+from morpho.late import dmesh
 from morpho.mesh.mesh import NOTHING, Indices, Mesh
 from morpho.mesh.near import corners_of, neighbourhood
 from morpho.mesh.voxels import VoxelMesh

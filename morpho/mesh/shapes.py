@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import basix.ufl
 import numpy as np
 from numpy.typing import NDArray
 
 from morpho.errors import InputError
+from morpho.late import basix
 
 Coordinates = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,8 @@ from morpho.problem import spec
 from morpho.problem.regions import Region
 
 Mask = NDArray[np.bool_]
+
+PORTION = 1 << 15  #: cells that are worked on at a time where all of them would take memory
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,19 @@ class VoxelMesh:
             grid.reshape(-1)[:] = values
         else:
             grid[self.filled] = values
+
+    def fill(self, grid: NDArray[Any], values: Array, of: Callable[[Array], NDArray[Any]]) -> None:
+        """Make an array with the axes z, y, x hold a function of values (n,), some rows at a time (local)."""
+        rows, start, nx = grid.reshape(-1, grid.shape[2]), 0, grid.shape[2]
+        for part in portions(len(rows), nx):
+            there = None if self.filled is None else self.filled.reshape(-1, nx)[part]
+            end = start + (rows[part].size if there is None else int(np.count_nonzero(there)))
+            found = of(values[start:end])
+            if there is None:
+                rows[part] = found.reshape(-1, nx)
+            else:
+                rows[part][there] = found
+            start = end
 
     @cached_property
     def filled_nodes(self) -> Mask | None:
@@ -259,6 +274,12 @@ class VoxelMesh:
     def _low_zyx(self) -> tuple[int, int, int]:
         x, y, z = (*self.low, 0)[:3]
         return z, y, x
+
+
+def portions(count: int, width: int = 1) -> Iterator[slice]:
+    """Rows of a width in portions that fit into a cache (local)."""
+    step = max(1, PORTION // width)
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def at_corners(around: Mask) -> Mask:

@@ -52,8 +52,6 @@ class Responses:
         self.measure = Measure.of(self.objective, self.bounds) if problem.objective.kind != "black_box" else None
         everything = [self.objective, *(bound.response for bound in self.bounds)]
         self.complaints = [text for response in everything for text in response.complaints]
-        #: d constraint / d x of each volume, where it is the same at every design
-        self._pulled: dict[int, Array] = {}
 
     def _objective(self, given: AnyObjective) -> Response:
         if isinstance(given, FunctionalSpec):
@@ -120,7 +118,6 @@ class Responses:
         gradient: Gradient,
         pullback: Pullback,
         smooth: Pullback,
-        linear: bool = False,
         image: Callable[[Array], Array] | None = None,
         solved_pullback: Pullback | None = None,
         grown: tuple[Array, Pullback] | None = None,
@@ -132,7 +129,6 @@ class Responses:
             gradient: of the load cases at rho.
             pullback: from d/d rho to d/d x.
             smooth: sensitivity filter, applied to derivatives that come from the displacement only.
-            linear: whether the pullback is the same at every design.
             image: the physical density at another x, where it is not linear in x.
             solved_pullback: of the density that the state equation sees, where it is another one than rho.
             grown: the thicker design, whose derivative a volume takes, scaled to the volume of rho.
@@ -141,25 +137,19 @@ class Responses:
         of_state = solved_pullback or pullback
         d_objective = smooth(of_state(found.d_rho)) if self.objective.of_state else pullback(found.d_rho)
         values, derivatives = [], []
-        for i, bound in enumerate(self.bounds):
+        for bound in self.bounds:
             constraint = bound.response.at(rho, gradient)
             values.append(bound.value(constraint.value))
-            steady = linear and isinstance(bound.response, Volume)
-            pulled = self._pulled.get(i) if steady else None
-            if pulled is None:
-                slope = bound.derivative(constraint.d_rho)
-                if bound.response.of_state:
-                    pulled = of_state(slope)
-                elif grown is None:
-                    pulled = pullback(slope)
-                else:
-                    larger = global_dot(self.mesh.comm, constraint.d_rho, grown[0])
-                    pulled = grown[1](slope) * (constraint.value / larger)
+            slope = bound.derivative(constraint.d_rho)
             if bound.response.of_state:
-                pulled = smooth(pulled)
-            elif steady:
-                self._pulled[i] = pulled
+                pulled = smooth(of_state(slope))
+            elif grown is None:
+                pulled = pullback(slope)
+            else:
+                larger = global_dot(self.mesh.comm, constraint.d_rho, grown[0])
+                pulled = grown[1](slope) * (constraint.value / larger)
             derivatives.append(pulled)
+            del slope, pulled
         stacked = derivatives[0][None] if len(derivatives) == 1 else np.array(derivatives)
         return Evaluation(found.value, d_objective, np.array(values), stacked, self._volume_at(image))
 
@@ -168,5 +158,5 @@ class Responses:
         volume = self.bounds[0].response
         if image is None or len(self.bounds) != 1 or not isinstance(volume, Volume):
             return None
-        comm, share, bound = self.mesh.comm, volume.share, self.bounds[0]
-        return lambda x: bound.value(global_dot(comm, share, image(x)))
+        bound = self.bounds[0]
+        return lambda x: bound.value(volume.of(image(x)))

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from mpi4py import MPI
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morpho.interfaces import Array
+
+PORTION = 1 << 18  #: cells of all ranks that are redistributed at a time
+
+
+class Portions:
+    """The keys 0..N-1 in portions, so that what is redistributed takes little memory."""
+
+    def __init__(self, comm: MPI.Comm, key: NDArray[np.int64], n_global: int) -> None:
+        """Plan for the owned cells key (n,) (collective)."""
+        self.comm, self.n_global = comm, n_global
+        key = np.asarray(key, dtype=np.int64)
+        #: of the cells by key, None where they have that order
+        self._order = None if bool(np.all(key[:-1] < key[1:])) else np.argsort(key, kind="stable")
+        self._key = key if self._order is None else key[self._order]
+
+    def __iter__(self) -> Iterator[tuple[int, Any, Blocks]]:
+        """First key, the owned cells of each portion, and the blocks among its keys (collective)."""
+        for first in range(0, self.n_global, PORTION):
+            count = min(PORTION, self.n_global - first)
+            start, stop = np.searchsorted(self._key, (first, first + count))
+            own = slice(int(start), int(stop)) if self._order is None else self._order[start:stop]
+            yield first, own, Blocks(self.comm, self._key[start:stop] - first, count)
 
 
 class Blocks:

@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 from morpho.parallel import on_root
 from morpho.results import restart_sets
-from morpho.results.blocks import Blocks
+from morpho.results.blocks import Blocks, Portions
 from morpho.results.checksum import combine
 from morpho.results.storage import replace_file, write_on_root, write_together
 
@@ -40,10 +41,11 @@ def save(
     comm: MPI.Comm,
     key: NDArray[np.int64],
     n_global: int,
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, Any],
     meta: Mapping[str, Any],
 ) -> None:
-    """Write a restart set to the run folder: owned arrays (n,) or (n, c), and meta as JSON; collective.
+    """Write a restart set to the run folder: owned arrays (n,) or (n, c), or what makes slices of them where cells are
+    in the order of their keys, and meta as JSON; collective.
 
     Names, widths and meta are the same on all ranks. Raises StorageError on all ranks if any could not write;
     the set saved before is then still there.
@@ -53,18 +55,20 @@ def save(
         if not re.fullmatch(r"[\w.-]+", name):
             raise ValueError(f"name of an array should be letters, digits, '_', '.' and '-', got {name!r}")
     json.dumps(meta)  # here, so that what JSON cannot hold is an error on all ranks
-    blocks = Blocks(comm, key, n_global)
+    portions = Portions(comm, key, n_global)
     root = Path(folder) / "checkpoint"
     target, sequence = on_root(comm, lambda: restart_sets.next_set(root))
     sizes = {name: len(_header(shape)) + n_global * _row_bytes(shape) for name, shape in shapes.items()}
     write_on_root(comm, target, lambda: restart_sets.open_set(target, sizes))
+    parts = {name: [_begin(comm, target / f"{name}.npy", _header(shape))] for name, shape in shapes.items()}
+    for first, own, blocks in portions:
+        for name, values in arrays.items():
+            start = len(_header(shapes[name])) + _row_bytes(shapes[name]) * (first + blocks.start)
+            parts[name] += comm.allgather(_write(comm, target / f"{name}.npy", start, blocks.gather(values[own])))
     entries = {}
-    for name, values in arrays.items():
-        path, head = target / f"{name}.npy", _header(shapes[name])
-        block = blocks.gather(values)
-        part = _write(comm, path, head, _row_bytes(shapes[name]) * blocks.start, block)
-        crc = combine(comm.allgather(part))
-        entries[name] = {"shape": shapes[name], "bytes": sizes[name], "crc32": crc}
+    for name, shape in shapes.items():
+        _sync(comm, target / f"{name}.npy")
+        entries[name] = {"shape": shape, "bytes": sizes[name], "crc32": combine(parts[name])}
     record = restart_sets.record(sequence, n_global, entries, meta)
     write_on_root(comm, target, lambda: replace_file(target / "meta.json", record))
 
@@ -117,26 +121,41 @@ def _row_bytes(shape: Sequence[int]) -> int:
     return 8 * int(np.prod(shape[1:], dtype=int))
 
 
-def _write(comm: MPI.Comm, path: Path, head: bytes, start: int, block: Array) -> Part:
-    """Write the block at byte start of the data, on rank 0 the header too; collective."""
-    pieces = [(len(head) + start, block.astype("<f8", copy=False).reshape(-1).view(np.uint8).data)]
-    if comm.rank == 0:
-        pieces.insert(0, (0, memoryview(head)))
-    write_together(comm, path, lambda: _write_pieces(path, pieces))
-    crc = 0
-    for _, data in pieces:
-        crc = zlib.crc32(data, crc)
-    return crc, sum(len(data) for _, data in pieces)
+def _begin(comm: MPI.Comm, path: Path, head: bytes) -> Part:
+    """Write the header (collective)."""
+    write_on_root(comm, path, lambda: _write_at(path, 0, memoryview(head)))
+    return zlib.crc32(head), len(head)
 
 
-def _write_pieces(path: Path, pieces: Sequence[tuple[int, memoryview]]) -> None:
+def _write(comm: MPI.Comm, path: Path, start: int, block: Array) -> Part:
+    """Write the block at a byte of the file (collective)."""
+    data = block.astype("<f8", copy=False).reshape(-1).view(np.uint8).data
+    write_together(comm, path, lambda: _write_at(path, start, data))
+    return zlib.crc32(data), len(data)
+
+
+def _write_at(path: Path, offset: int, data: memoryview) -> None:
+    with _opened(path) as descriptor:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(descriptor, data[done : done + _CHUNK], offset + done)
+
+
+def _sync(comm: MPI.Comm, path: Path) -> None:
+    """See that what every rank wrote is on the disk (collective)."""
+
+    def sync() -> None:
+        with _opened(path) as descriptor:
+            os.fsync(descriptor)
+
+    write_together(comm, path, sync)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
-        for offset, data in pieces:
-            done = 0
-            while done < len(data):
-                done += os.pwrite(descriptor, data[done : done + _CHUNK], offset + done)
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -44,9 +44,10 @@ class ImageGrid:
     filled: NDArray[np.bool_] | None = None  #: which cells of this rank's box exist, None for all
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values (n, ...) of the cells that exist, with zeros for the others (local)."""
+        """Values (n, ...) of the cells that exist, with zeros for the others, as they will be written (local)."""
         if self.filled is None:
             return values
-        out = np.zeros((self.filled.size, *values.shape[1:]), values.dtype)
+        single = np.issubdtype(values.dtype, np.floating)
+        out = np.zeros((self.filled.size, *values.shape[1:]), np.float32 if single else values.dtype)
         out[self.filled.ravel()] = values
         return out

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonDataModel import vtkDataSet, vtkDataSetAttributes, vtkImageData
-from vtkmodules.vtkIOXML import vtkXMLImageDataWriter, vtkXMLWriter
 
+from morpho.results.appended import stored, write_image
 from morpho.results.grid import ImageGrid
 
 Numbers = NDArray[np.floating] | NDArray[np.integer]
-Fields = Mapping[str, Numbers]
+Fields = Mapping[str, Any]  #: of `Numbers`, or of what makes slices of them
 _TYPES = {"i": "Int", "u": "UInt", "f": "Float"}
 
 
@@ -27,22 +27,25 @@ class ImagePieces:
 
     def __init__(self, grid: ImageGrid) -> None:
         self._grid = grid
-        extent = _extent(grid.low, grid.high)
-        self._extents = grid.comm.gather(extent) or []
-        self._image = vtkImageData()
-        self._image.SetOrigin(*grid.origin)
-        self._image.SetSpacing(*grid.spacing)
-        self._image.SetExtent(*extent)
+        self._extent = _extent(grid.low, grid.high)
+        self._extents = grid.comm.gather(self._extent) or []
+        self._place = f'Origin="{_listed(grid.origin)}" Spacing="{_listed(grid.spacing)}"'
 
-    def piece(self, cells: Fields, points: Fields) -> bytes:
-        """Content of this rank's file, from arrays as `written` makes them (local)."""
-        return _encoded(vtkXMLImageDataWriter(), self._image, cells, points)
+    def write(self, path: Path, cells: Fields, points: Fields) -> None:
+        """Write this rank's file, a portion of an array at a time (local)."""
+        lengths = [high - low for low, high in zip(self._grid.low, self._grid.high, strict=True)]
+        for fields, length in ((cells, math.prod(lengths)), (points, math.prod(n + 1 for n in lengths))):
+            for name, values in fields.items():
+                if len(values) != length:
+                    raise ValueError(f"{name} should have {length} rows, got shape {values.shape}")
+        extent = _listed(self._extent)
+        head = f'  <ImageData WholeExtent="{extent}" {self._place}>\n  <Piece Extent="{extent}">\n'
+        write_image(path, head, cells, points, self.dtype)
 
     def header(self, names: list[str], cells: Fields, points: Fields) -> str:
         """Content of the file that joins the files of all ranks, on rank 0 (local)."""
         whole = _listed(_extent((0,) * len(self._grid.cells), self._grid.cells))
-        place = f'Origin="{_listed(self._grid.origin)}" Spacing="{_listed(self._grid.spacing)}"'
-        content = f'  <PImageData WholeExtent="{whole}" GhostLevel="0" {place}>\n'
+        content = f'  <PImageData WholeExtent="{whole}" GhostLevel="0" {self._place}>\n'
         content += _declared(cells, points)
         content += "".join(
             f'    <Piece Extent="{_listed(extent)}" Source="{name}"/>\n'
@@ -56,7 +59,7 @@ def written(arrays: Fields, dtype: type[np.floating]) -> dict[str, Numbers]:
 
     Whole numbers stay such.
     """
-    return {name: _three_components(values, dtype) for name, values in arrays.items()}
+    return {name: stored(values, dtype) for name, values in arrays.items()}
 
 
 def document(kind: str, content: str) -> str:
@@ -78,54 +81,12 @@ def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(end for pair in pairs for end in pair)
 
 
-def _three_components(values: Numbers, dtype: type[np.floating]) -> Numbers:
-    if np.issubdtype(values.dtype, np.integer):
-        return np.ascontiguousarray(values, np.int64)
-    if values.ndim == 2 and values.shape[1] == 2:
-        widened = np.zeros((len(values), 3), dtype)
-        widened[:, :2] = values
-        return widened
-    return np.ascontiguousarray(values, dtype)
-
-
-def _encoded(writer: vtkXMLWriter, mesh: vtkDataSet, cells: Fields, points: Fields) -> bytes:
-    """Content of one file.
-
-    VTK makes it in memory and Python writes it, because VTK reports a full disk by printing only.
-    """
-    data = mesh.NewInstance()
-    data.ShallowCopy(mesh)
-    _add_arrays(data.GetCellData(), cells, data.GetNumberOfCells())
-    _add_arrays(data.GetPointData(), points, data.GetNumberOfPoints())
-    writer.SetInputData(data)
-    writer.SetDataModeToAppended()
-    writer.EncodeAppendedDataOff()
-    writer.SetHeaderTypeToUInt64()
-    writer.SetCompressorTypeToZLib()
-    writer.SetCompressionLevel(2)
-    writer.WriteToOutputStringOn()
-    if not writer.Write():
-        raise OSError("VTK could not encode the data")
-    content = writer.GetOutputString()
-    return content if isinstance(content, bytes) else content.encode()
-
-
-def _add_arrays(attributes: vtkDataSetAttributes, arrays: Fields, length: int) -> None:
-    for name, values in arrays.items():
-        if len(values) != length:
-            raise ValueError(f"{name} should have {length} rows, got shape {values.shape}")
-        array = numpy_to_vtk(values)
-        array.SetName(name)
-        attributes.AddArray(array)
-
-
 def _declared(cells: Fields, points: Fields) -> str:
     """The arrays, as a header announces them."""
     content = ""
     for section, arrays in (("PCellData", cells), ("PPointData", points)):
         content += f"    <{section}>\n"
-        for name, values in arrays.items():
-            content += f"      {data_array('PDataArray', name, values)}\n"
+        content += "".join(f"      {data_array('PDataArray', name, values)}\n" for name, values in arrays.items())
         content += f"    </{section}>\n"
     return content
 

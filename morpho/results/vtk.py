@@ -42,16 +42,18 @@ class VtkSeries:
         """Add one step with arrays (n,) or (n, c) per owned cell and (p,) or (p, c) per local point.
 
         The names and widths are the same on all ranks; vectors of two components get a third one, zero. An ImageGrid
-        stores single precision, and takes contiguous arrays of that type as they are; a Grid adds the number of each
-        cell, which does not depend on the ranks.
+        stores single precision, and takes what makes slices of an array, too; a Grid adds the number of each cell,
+        which does not depend on the ranks.
         """
-        cells, points = (written(data, self._pieces.dtype) for data in ({**self._numbers, **cell_data}, point_data))
+        cells = {**self._numbers, **cell_data}
         if isinstance(self._grid, ImageGrid):
             cells = {name: self._grid.spread(values) for name, values in cells.items()}
-        if isinstance(self._pieces, MeshFile):
-            self._write_mesh(self._pieces, iteration, cells, points)
+        if isinstance(self._pieces, ImagePieces):
+            self._write_pieces(self._pieces, iteration, cells, point_data)
         else:
-            self._write_pieces(self._pieces, iteration, cells, points)
+            self._write_mesh(
+                self._pieces, iteration, *(written(data, self._pieces.dtype) for data in (cells, point_data))
+            )
 
     def _write_mesh(self, mesh: MeshFile, iteration: int, cells: Fields, points: Fields) -> None:
         chunks = mesh.chunks(cells, points)
@@ -70,12 +72,13 @@ class VtkSeries:
         names = [f"design_{iteration:06d}_{rank}.{image.ending}" for rank in range(self._comm.size)]
         piece = self._folder / names[self._comm.rank]
         header = self._folder / f"design_{iteration:06d}.p{image.ending}"
+        samples = [{name: rows[:1] for name, rows in fields.items()} for fields in (cells, points)]
 
         def publish() -> None:
-            replace_file(header, image.header(names, cells, points))
+            replace_file(header, image.header(names, *(written(fields, image.dtype) for fields in samples)))
             self._publish(iteration, header.name)
 
-        write_together(self._comm, piece, lambda: piece.write_bytes(image.piece(cells, points)))
+        write_together(self._comm, piece, lambda: image.write(piece, cells, points))
         write_on_root(self._comm, self._index, publish)
 
     def _open(self, append_from: int | None) -> None:

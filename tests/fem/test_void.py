@@ -32,9 +32,8 @@ def strut(n=16, tall=3):
 def solved(rho, **given):
     """What a solve left out, and its compliance."""
     with Parts(make_problem(**STRUT | given), MPI.COMM_SELF) as parts:
-        parts.physics.void_matters = given.get("gradient", {}).get("source", "exact") != "exact"
         state = parts.physics.solve(rho.ravel())
-        return parts.physics.void, state.compliance[0]
+        return parts.physics.cg.operator.E == 0, state.compliance[0]
 
 
 def test_void_is_left_out():
@@ -54,7 +53,7 @@ def test_void_is_left_out():
     ],
 )
 def test_void_is_solved_for_where_it_matters(given):
-    assert solved(strut(), **given)[0] is None
+    assert not solved(strut(), **given)[0].any()
 
 
 def test_a_load_that_hangs_in_the_air_brings_void_back(caplog):
@@ -63,7 +62,7 @@ def test_a_load_that_hangs_in_the_air_brings_void_back(caplog):
     gap[:, :, 6:9] = 0
     with caplog.at_level(logging.INFO, "morpho"):
         void, compliance = solved(gap)
-    assert void is None and compliance > 1e6
+    assert not void.any() and compliance > 1e6
     assert "void is solved for, too, from here on" in caplog.text
 
 

@@ -15,9 +15,9 @@ import scipy.sparse.linalg
 from morpho.fem.elasticity import stiffness
 from morpho.fem.heat import conductance
 from morpho.fem.voxel import multigrid, vectors
-from morpho.fem.voxel.element import COUPLINGS, node_offsets, spectral_bounds
+from morpho.fem.voxel.element import COUPLINGS, Element, node_offsets, spectral_bounds
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.multigrid import Element, build, coarsen_mask
+from morpho.fem.voxel.multigrid import build, coarsen_mask
 from morpho.fem.voxel.present import find_pieces
 from morpho.mesh.partition import split
 

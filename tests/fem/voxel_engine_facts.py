@@ -92,7 +92,7 @@ def without_void(comm: MPI.Comm, box: dict[str, Any]) -> dict[str, Any]:
         with_void = physics.solve(rho)
         physics.void_matters = False
         found = physics.solve(rho)
-        left_out = 0 if physics.void is None else int(np.count_nonzero(physics.void))
+        left_out = int(np.count_nonzero(physics.cg.operator.E == 0))
         slopes = [whole(comm, parts.mesh.key, state.d_compliance[0], n) for state in (with_void, found)]
         return {
             "left out": comm.allreduce(left_out) / n,

@@ -41,9 +41,8 @@ class VoxelAdjoints:
 
     def solve(self, place: tuple[int, int], g: Array, rtol: float | None, at_most: int | None) -> tuple[Array, int]:
         cg, lam = self.equation.cg, self.states[place]
-        cg.r[:] = g
-        norm = cg.start(lam, np.zeros(len(self.equation.supports.dofs)))
-        return lam, cg.solve(lam, norm, None, rtol, at_most)[0]
+        cg.start(lam, lambda out: np.copyto(out, g), np.zeros(len(self.equation.supports.dofs)))
+        return lam, cg.solve(lam, None, rtol, at_most)[0]
 
     def modes(self, count: int, fading: float, rho: Array, slope: Array, rtol: float | None) -> Modes:
         if count not in self._pencils:

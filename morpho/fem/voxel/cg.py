@@ -1,47 +1,64 @@
-"""Conjugate gradients in float64, preconditioned by a multigrid cycle in float32."""
+"""Conjugate gradients in float32 within refinement in float64, preconditioned by a multigrid cycle."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mpi4py import MPI
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morpho.errors import SolverError
+from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.multigrid import Dofs, Element, Floats, Grid
+from morpho.fem.voxel.multigrid import Dofs, Floats, Grid
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
-from morpho.fem.voxel.vectors import Runs, advance, clear, copy, copy_scaled, dot, turn
+from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn
+from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
 
+REACH = 1e-3  #: by which float32 may reduce the residual before it is evaluated again
+NEAR = 0.1  #: relative error of a residual by recurrence up to which the search goes on in its direction
+LOST = 5.0  #: times the smallest residual since then, after a tenth of it, with which the search begins anew
+FLOOR = 1e-7  #: relative residual below which one that no longer falls is as small as float64 can make it
+ROUNDING = 1e-14  #: the same relative to the forces in single elements
 DIVERGED = 1e8  #: relative residual that no equation with a solution comes to
+
+Load = Callable[[Array], None]  #: makes an array hold the load, complete on shared nodes
 
 
 @dataclass
 class Operator:
-    """The stiffness of all cells and springs with held dofs taken out, in float64."""
+    """The stiffness of all cells and springs with held dofs taken out, in the precision of what it is applied to."""
 
     element: Element
     planes: SharedPlanes
-    E: Array  #: (z, y, x)
+    moduli: Callable[[Array | None], NDArray[Any]]  #: (z, y, x), in the array that is given or one of their own
     held: Dofs
     sprung: Dofs  #: of the nodes that this rank owns
-    springs: Array  #: stiffness of each
+    springs: Array | Floats  #: stiffness of each
     present: Present  #: what of the grid takes part
 
     @property
     def runs(self) -> Runs:
         return self.present.runs
 
-    def add(self, y: Array, u: Array, sign: float = 1.0) -> None:
+    @property
+    def E(self) -> NDArray[Any]:
+        """(z, y, x) moduli, to be read only; made anew at each use where they are not kept (local)."""
+        return self.moduli(None)
+
+    def add(self, y: Array | Floats, u: Array | Floats, sign: float = 1.0, E: NDArray[Any] | None = None) -> None:
         """y += sign A u; held entries of y become zero (collective)."""
         self.planes.keep_owned(y)
-        self.element.kernels.add_stiffness(y, u, self.E, sign * self.element.modes, self.present.pieces)
+        modes = (sign * self.element.modes).astype(y.dtype, copy=False)
+        self.element.kernels.add_stiffness(y, u, self.E if E is None else E, modes, self.present.pieces)
         y.reshape(-1)[self.sprung] += sign * self.springs * u.reshape(-1)[self.sprung]
         self.planes.sum(y)
         y.reshape(-1)[self.held] = 0
@@ -50,7 +67,7 @@ class Operator:
         """Twice the energy in the springs of this rank (local)."""
         return float(self.springs @ u.reshape(-1)[self.sprung] ** 2)
 
-    def dot(self, a: Array, b: Array | Floats) -> float:
+    def dot(self, a: Array | Floats, b: Array | Floats) -> float:
         """Inner product of two nodal fields, each node counted once (collective)."""
         return float(self.planes.comm.allreduce(dot(a, b, self.planes.first_owned, self.runs), MPI.SUM))
 
@@ -60,68 +77,95 @@ class Operator:
 
 
 class ConjugateGradients:
-    """Warm-started preconditioned conjugate gradients; work arrays are kept between solves."""
+    """Warm-started preconditioned conjugate gradients: the solution in float64, all that leads to it in float32.
+
+    Steps and residual follow by recurrence in float32. The residual is evaluated in float64 at the start, whenever it
+    has become so small that float32 knows it no better, and before anything is said about it: it may be larger than
+    the tolerance where that is beyond float64.
+
+    Args:
+        operator: in float64.
+        preconditioner: with moduli relative to those of the solid.
+        work: the arrays that the preconditioner works in.
+        solid: what the moduli of the preconditioner are relative to.
+    """
 
     def __init__(
-        self, operator: Operator, preconditioner: Grid, rtol: float, max_iterations: int, sparse: bool = False
+        self,
+        operator: Operator,
+        preconditioner: Grid,
+        work: Work,
+        solid: float,
+        rtol: float,
+        max_iterations: int,
     ) -> None:
-        self.operator, self.preconditioner = operator, preconditioner
+        self.operator, self.preconditioner, self.work = operator, preconditioner, work
         self.rtol, self.max_iterations = rtol, max_iterations
-        shape = preconditioner.b.shape
-        self.r, self.p, self.q = (zeros(shape, sparse=sparse) for _ in range(3))
+        A, springs = operator, (operator.springs / solid).astype(np.float32)
+        self._single = Operator(A.element, A.planes, lambda _: preconditioner.E, A.held, A.sprung, springs, A.present)
+        self._solid, self._scale, self._norm, self._residual = solid, 1.0, 0.0, 0.0
+        self._load: Load | None = None
 
-    def start(self, u: Array, values: Array) -> float:
-        """Put `values` into the held dofs of u, and the residual for the load in self.r there; |load| (collective)."""
-        A, held = self.operator, self.operator.held
-        u.reshape(-1)[held] = values
-        copy(self.q, self.r, A.runs)
-        self.q.reshape(-1)[held] = 0
+    def start(self, u: Array, load: Load, values: Array) -> tuple[float, float]:
+        """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective)."""
+        A, self._load = self.operator, load
+        u.reshape(-1)[A.held] = values
         if any_rank(A.planes.comm, bool(np.any(values))):
-            clear(self.p, A.runs)
-            self.p.reshape(-1)[held] = values
-            A.add(self.q, self.p, -1.0)
-        norm = A.norm(self.q)
-        if norm == 0:
-            clear(u, A.runs)
-            u.reshape(-1)[held] = values
-            clear(self.r, A.runs)
+            lift = zeros(u.shape, sparse=True)
+            lift.reshape(-1)[A.held] = values
+            self._norm = self._evaluate(lift)
         else:
-            A.add(self.r, u, -1.0)
-        return norm
+            self._norm = self._evaluate(None)
+        # The cycle sees the residual of a load of size 1, as float32 ends at 1e38; a power of two changes no other bit.
+        self._scale = 2.0 ** -round(math.log2(self._norm)) if 0 < self._norm < math.inf else 1.0
+        if self._norm == 0:
+            clear(u, A.runs)
+            u.reshape(-1)[A.held] = values
+            self._residual = 0.0
+        else:
+            self._residual = self._look(u)
+        return self._residual, self._norm
 
     def solve(
         self,
         u: Array,
-        norm: float,
         settled: Callable[[], bool] | None = None,
         rtol: float | None = None,
         at_most: int | None = None,
         in_doubt: Callable[[float], bool] | None = None,
     ) -> tuple[int, float]:
-        """Improve u until |r| <= rtol norm, or `settled`, or `at_most` iterations; these and |r| / norm (collective).
+        """Improve u after `start` until |r| <= rtol |load|, or `settled`, or `at_most` iterations; these and
+        |r| / |load| (collective).
 
-        On entry self.r holds the residual. Zero iterations are a result: the start may be good enough. A small residual
-        is not believed while `in_doubt` of what the last iteration added to 2 f.u - u.Ku, inf before the first one.
+        Zero iterations are a result: the start may be good enough. A small residual is not believed while `in_doubt` of
+        what the last iteration added to 2 f.u - u.Ku, inf before the first one.
 
         Raises:
             SolverError: it broke down, or took more than max_iterations.
         """
-        A, M, r, p, q = self.operator, self.preconditioner, self.r, self.p, self.q
-        rtol = self.rtol if rtol is None else rtol
-        # The cycle sees the residual of a load of size 1, as float32 ends at 1e38; a power of two changes no other bit.
-        scale = 2.0 ** -round(math.log2(norm)) if 0 < norm < math.inf else 1.0
-        copy_scaled(M.b, r, scale, A.runs)
-        rz = 0.0
-        residual = A.norm(r)
-        norm, gain = norm or 1.0, math.inf
+        A, M, b, p, q = self._single, self.preconditioner, self.preconditioner.b, self.work.p, self.work.r
+        rtol, norm, unit = self.rtol if rtol is None else rtol, self._norm or 1.0, self._scale * self._solid
+        residual = seen = least = self._residual  # seen as it was evaluated last, in an iteration before or in this one
+        rz, gain, is_seen, rounding = 0.0, math.inf, True, 0.0
         for iteration in range(self.max_iterations + 1):
-            done = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
-            done = done or iteration == at_most
-            if done or (iteration and settled is not None and settled()):
+            small = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
+            ends = iteration == at_most or (iteration > 0 and settled is not None and settled())
+            least = min(least, residual)
+            # when float32 no longer keeps directions conjugate
+            is_lost = residual > LOST * least and (least <= seen / 10 or seen <= rounding)
+            if not is_seen and (small or ends or is_lost or residual <= REACH * seen):
+                before, seen, is_seen = seen, self._look(u), True
+                off, least = abs(seen - residual), seen
+                rz = 0.0 if is_lost or off > NEAR * seen else rz
+                rounding = self._rounding(u)
+                is_least = seen > before / 2 and (seen <= rounding or (small and seen <= FLOOR * norm))
+                small = (small or is_lost) and (seen <= rtol * norm or is_least)
+                residual = seen
+            if small or ends:
                 return iteration, residual / norm
             M.cycle()
-            rz, before = A.dot(r, M.x), rz
-            turn(p, M.x, rz / before if iteration else 0.0, A.runs)
+            rz, before = A.dot(b, M.x), rz
+            turn(p, M.x, np.float32(rz / before if before else 0.0), A.runs)
             clear(q, A.runs)
             A.add(q, p)
             pq = A.dot(p, q)
@@ -129,10 +173,39 @@ class ConjugateGradients:
                 raise SolverError(
                     f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
                 )
-            gain = rz * rz / pq
-            squares = advance(u, r, p, q, rz / pq, M.b, scale, A.planes.first_owned, A.runs)
-            residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
+            gain = rz * rz / pq / unit / self._scale
+            alpha = np.float32(rz / pq)
+            squares = advance(u, b, p, q, float(alpha) / unit, alpha, A.planes.first_owned, A.runs)
+            residual, is_seen = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM)) / self._scale, False
         raise SolverError(
             f"the conjugate gradients did not reach a relative residual of {rtol:g} in {self.max_iterations} "
             f"iterations ({residual / norm:.3g}; solver.max_iterations)"
         )
+
+    def _rounding(self, u: Array) -> float:
+        """The residual that float64 may not get below, of forces in elements that nearly cancel (collective)."""
+        return ROUNDING * self._solid * float(np.max(self.operator.element.diagonal)) * self.operator.norm(u)
+
+    def rest(self) -> None:
+        """Let go of the load and of all memory that solves take (local)."""
+        self._load = None
+        self.work.release()
+
+    def _look(self, u: Array) -> float:
+        """Put the residual of u into that of the cycle; its norm (collective)."""
+        norm = self._evaluate(u)
+        copy_scaled(self.preconditioner.b, self.work.load, self._scale, self.operator.runs)
+        self.work.drop_load()
+        return norm
+
+    def _evaluate(self, u: Array | None) -> float:
+        """Make work.load hold the load less A u, zero in the held dofs; its norm (collective)."""
+        A, work = self.operator, self.work
+        work.begin_residual()
+        assert self._load is not None
+        self._load(work.load)
+        work.load.reshape(-1)[A.held] = 0
+        if u is not None:
+            A.add(work.load, u, -1.0, A.moduli(work.moduli))
+        work.drop_moduli()
+        return A.norm(work.load)

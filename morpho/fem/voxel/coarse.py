@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -24,9 +25,12 @@ from morpho.fem.voxel.block_kernels import (
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.loads import NodalForces
 from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
+from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
@@ -49,18 +53,14 @@ class VoxelCoarse:
     def __init__(self, fine: VoxelEquation, block: int) -> None:
         self.fine, self.block = fine, block
         self.planes, mesh, element = fine.planes, fine.mesh, fine.element
-        self._masks, cells, depth = [fine.held_mask()], mesh.cells, block.bit_length() - 1
+        mask, cells, depth = fine.held_mask(), mesh.cells, block.bit_length() - 1
+        self._shapes = [mask.shape]  #: of nodal arrays, from cells to blocks
         for _ in range(depth):
-            self._masks.append(coarsen_mask(self._masks[-1], self.planes))
+            mask = coarsen_mask(mask, self.planes)
+            self._shapes.append(mask.shape)
             cells = tuple(-(-n // 2) for n in cells)
-        mask = self._masks[-1]
         self.shape = cell_shape(mask)
         self.n_blocks = int(np.prod(self.shape))
-        z, y, x = (np.arange(n, dtype=np.int32) // block for n in mesh.shape)
-        self.owner: Indices = mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
-        self._cells_of = np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
-        self._smooth_cells = CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), element.layers)
-        self._smooth_blocks = CornerMean(self.planes, np.ones(self.shape, np.float32), element.layers)
 
         springs = np.zeros(mask.shape)
         for forces in fine.springs:
@@ -71,34 +71,54 @@ class VoxelCoarse:
         # In the preconditioner convection counts: it may be all that holds the temperature.
         ground = np.asarray(springs / fine.material.E) if element.components == 1 and fine.springs else None
         present = Present(self.planes, mask.shape, sparse=mesh.filled is not None)
-        grid = build(element, self.planes, mask, depth, cells, ground, present)
-        E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
-        operator = Operator(element, self.planes, E, held, sprung, stiffness, present)
-        self._cg = ConjugateGradients(operator, grid, RTOL, MAX_ITERATIONS)
+        work = Work(mask.shape, self.shape, present.sparse)
+        grid = build(element, self.planes, mask, depth, cells, ground, present, work)
+        self._E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
+        operator = Operator(element, self.planes, lambda _: self._E, held, sprung, stiffness, present)
+        self._cg = ConjugateGradients(operator, grid, work, float(fine.material.E), RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
         self._scale = block ** (element.dim - 2) / block**element.dim
         self._modes = element.modes.astype(np.float32)
         given = (*fine.forces, *fine.dummies)
-        self._loads = [self._restricted(forces.dofs, forces.values) for forces in given]
+        self._loads = [NodalForces.of(self._restricted(forces.dofs, forces.values)) for forces in given]
         self._values = self._held_values(operator.held)
         self._is_set_up = False  #: whether the preconditioner is for this design
         self.u = [np.zeros(mask.shape) for _ in given]  #: of the load cases, then of the dummy loads
         self._u_before = [u.copy() for u in self.u]  #: when the cells were last in step
 
+    @cached_property
+    def owner(self) -> Indices:
+        z, y, x = (np.arange(n, dtype=np.int32) // self.block for n in self.fine.mesh.shape)
+        return self.fine.mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
+
+    @cached_property
+    def _cells_of(self) -> Indices:
+        return np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
+
+    @cached_property
+    def _smooth_cells(self) -> CornerMean:
+        mesh = self.fine.mesh
+        return CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), self.fine.element.layers)
+
+    @cached_property
+    def _smooth_blocks(self) -> CornerMean:
+        return CornerMean(self.planes, np.ones(self.shape, np.float32), self.fine.element.layers)
+
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
-        sum_in_blocks(cg.operator.E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
-        cg.operator.E *= self._scale
-        cg.operator.present.update(cg.operator.E)
+        sum_in_blocks(self._E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
+        self._E *= self._scale
+        cg.operator.present.update(self._E)
         self._is_set_up = False
         energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
         energy = np.empty((k, fine.mesh.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
         weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
         full = fine.mesh.filled is None
-        cases, loads = len(fine.cases), [load.copy() for load in self._loads]
-        for i, (u, load) in enumerate(zip(self.u, loads, strict=True)):
+        cases, loads = len(fine.cases), [np.zeros(self._shapes[-1]) for _ in self._loads]
+        for i, (u, load, given) in enumerate(zip(self.u, loads, self._loads, strict=True)):
+            given.put(load)
             if i < cases:
                 load += self._self_weight(i, rho)
             iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values))
@@ -109,12 +129,13 @@ class VoxelCoarse:
                 energy[j] = fine.mesh.listed(cells)
             fine.element.kernels.strain_energy(stored, u, fine.element.modes)
             A = cg.operator
-            sums = [float(np.vdot(stored, A.E)), float(np.sum(A.E)) / self._scale, A.spring_energy(u)]
+            sums = [float(np.vdot(stored, self._E)), float(np.sum(self._E)) / self._scale, A.spring_energy(u)]
             energy_of_all, stiffness_of_all, in_springs = self.planes.comm.allreduce(np.array(sums))
             compliance[j] = 2 * cg.operator.dot(load, u) - energy_of_all - in_springs
             mean_energy[j] = energy_of_all / stiffness_of_all
             if weight_work is not None:
                 weight_work[j] = self._weight_work(i, u)
+        cg.rest()
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
         seconds = time.perf_counter() - start
@@ -133,15 +154,14 @@ class VoxelCoarse:
     def _solve_case(self, u: Array, load: Array, values: Array) -> int:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
-        cg.r[:] = load
-        norm = cg.start(u, values)
-        if cg.operator.norm(cg.r) <= RTOL * norm:
+        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values)
+        if residual <= RTOL * norm:
             return 0
         if not self._is_set_up:
-            np.divide(cg.operator.E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
+            np.divide(self._E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
             cg.preconditioner.refresh()
             self._is_set_up = True
-        return cg.solve(u, norm)[0]
+        return cg.solve(u)[0]
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)
@@ -158,9 +178,9 @@ class VoxelCoarse:
     def improve(self) -> None:
         for u, now, before in zip(self.fine.displacements(), self.u, self._u_before, strict=False):
             step = now - before
-            for mask in self._masks[-2:0:-1]:
-                finer = np.zeros(mask.shape)
-                add_prolonged(finer, step, whole_rows(finer.shape))
+            for shape in self._shapes[-2:0:-1]:
+                finer = np.zeros(shape)
+                add_prolonged(finer, step, whole_rows(shape))
                 step = finer
             add_prolonged(u, step, self.fine.cg.operator.runs)
             before[:] = now
@@ -176,11 +196,11 @@ class VoxelCoarse:
 
     def _restricted(self, dofs: Dofs, values: Array) -> Array:
         """A fine load vector, complete on shared nodes, on the nodes of the blocks (collective)."""
-        load = np.zeros(self._masks[0].shape)
+        load = zeros(self._shapes[0], sparse=True)
         load.reshape(-1)[dofs] = values
-        for mask in self._masks[1:]:
+        for shape in self._shapes[1:]:
             self.planes.keep_owned(load)
-            coarse = np.zeros(mask.shape)
+            coarse = np.zeros(shape)
             restrict(coarse, load, whole_rows(load.shape))
             self.planes.sum(coarse)
             load = coarse

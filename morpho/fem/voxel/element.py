@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import scipy.linalg
 
+from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.interfaces import Array
+
+#: The diagonal D of A is raised to D (1 + unevenness (c / c_eff - 1)) with c cells around a node, of which
+#: c_eff = (sum E)^2 / sum E^2 count. Then the largest eigenvalue is nearly the same for every design; found by trial
+#: on random, binary and optimized fields (tests/fem/test_voxel_multigrid.py).
+UNEVENNESS, MARGIN = 1.2, 1.12
 
 Mode = tuple[int, ...]  #: (component, x, y(, z)): a displacement component, linear (1) or constant (0) per direction
 
@@ -116,3 +125,43 @@ def spectral_bounds(K: Array, dim: int) -> tuple[float, float]:
 def node_offsets(dim: int) -> list[tuple[int, int, int]]:
     """Offsets (z, y, x) of the nodes of a cell from its lowest one, in the order of `stiffness`."""
     return [(z, y, x) for z in range(dim - 1) for y in range(2) for x in range(2)]
+
+
+@dataclass(frozen=True)
+class Element:
+    """The element matrix that all grids share, in the forms the grids need."""
+
+    K: Array
+    dim: int
+    components: int  #: of the state at a node
+    modes: Array  #: float64, see `element.mode_stiffness`
+    diagonal: Array  #: (components,) of K; the same at all nodes
+    bound: float  #: of the spectrum of the stiffness scaled by the smoother's diagonal
+    unevenness: float  #: how much larger that diagonal is where few of the cells around a node are stiff
+
+    @classmethod
+    def of(cls, K: Array, dim: int) -> Element:
+        """That of an element matrix in a dimension (local)."""
+        components = len(K) // 2**dim
+        largest, inside = spectral_bounds(K, dim)
+        unevenness = UNEVENNESS * (largest / inside - 1) / (2**dim - 1)
+        diagonal = np.diag(K)[:components].copy()
+        return cls(K, dim, components, mode_stiffness(K, dim), diagonal, MARGIN * inside, unevenness)
+
+    @property
+    def kernels(self) -> ModuleType:
+        if self.components == 1:
+            return kernels_scalar
+        return kernels_2d if self.dim == 2 else kernels_3d
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether numba has kept the kernels of an earlier run beside their source (local)."""
+        assert self.kernels.__file__ is not None
+        source = Path(self.kernels.__file__)
+        return any(source.with_name("__pycache__").glob(f"{source.stem}.*.nbi"))
+
+    @property
+    def layers(self) -> int:
+        """Layers of cells that a coarse cell spans in z."""
+        return self.dim - 1

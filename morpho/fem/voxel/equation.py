@@ -17,27 +17,29 @@ from morpho.fem.law import Law, law_of
 from morpho.fem.loads import AppliedForce, idle_cases
 from morpho.fem.mass import Mass
 from morpho.fem.material import Material, make_material
-from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, is_rigid_motion, judge
+from morpho.fem.mechanisms import is_rigid_motion
 from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
+from morpho.fem.voxel.bearing import Bearing
 from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.centre import centre_strains
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
-from morpho.fem.voxel.element import mode_stiffness
+from morpho.fem.voxel.element import Element, mode_stiffness
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
-from morpho.fem.voxel.multigrid import Element, Floats, Mask, build
+from morpho.fem.voxel.multigrid import Floats, Mask, build
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
+from morpho.fem.voxel.rows import NodalRows
 from morpho.fem.voxel.sensitivity import SensitivityWatch
-from morpho.fem.voxel.supports import by_node, held_nodes, hold
-from morpho.fem.voxel.vectors import copy, mean_of_nodes, sum_at_nodes
-from morpho.fem.voxel.void import is_idle, leave_out, loaded_nodes
+from morpho.fem.voxel.supports import by_node, hold
+from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.fem.voxel.void import VOID, is_idle
+from morpho.fem.voxel.work import Work
 from morpho.functionals.functional import VON_MISES, Functional
 from morpho.interfaces import Array
-from morpho.mesh.bodies import Bodies
 from morpho.mesh.mesh import Indices
-from morpho.mesh.voxels import VoxelMesh
+from morpho.mesh.voxels import VoxelMesh, portions
 from morpho.parallel import any_rank
 from morpho.problem.acting import LoadCase
 from morpho.problem.spec import Problem
@@ -72,7 +74,6 @@ class VoxelEquation:
         anchors = joined(self.springs)[0] if self.components == 1 else NO_DOFS
         self.supports, self.complaints, self.held, notes = hold(mesh, problem.supports, self.components, anchors)
         self.notes = [*mesh.notes, *notes]
-        self._anchors = anchors
         self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
         self.applied: list[AppliedForce] = []
         self.forces: list[NodalForces] = []
@@ -101,41 +102,23 @@ class VoxelEquation:
             _, x, values = by_node(mesh, self.supports.dofs, self.supports.values, self.components)
             self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
         self.weight_density = [case.weight_density(self.components) for case in problem.loads]
+        acting_here = [*self.owned_forces, *self.owned_dummies]
+        weighs = any(density.any() for density in self.weight_density)
+        self._bearing = Bearing(mesh, self.planes, self.components, self.supports, anchors, acting_here, weighs)
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
+        self._solved: tuple[Array, Material]  #: the density of the last solve, and the material it was for
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
         self.void_matters = True  #: whether somebody wants to know the state or the energy in void
-        self.void: Mask | None = None  #: cells (z, y, x) that the last solve left out, see `void`
+        self._void = 0.0  #: moduli up to which the last solve left cells out
         self._adjoints: Adjoints | None = None
         self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
 
     def cut_off(self, void: Indices) -> list[str]:
         """Complaints about loads that only passive void cells carry, or lead to the supports (collective)."""
-        if self.mesh.filled is not None:
-            bodies, found, _ = self._mechanisms(self.mesh.filled)
-            if said := judge(self.mesh, bodies, found)[0]:
-                return said
-        if not any_rank(self.comm, len(void) > 0) or self._E_min_ratio >= WEAK:
-            return []
-        solid = np.ones(self.mesh.n, dtype=bool)
-        solid[void] = False
-        return in_void(self.mesh, *self._mechanisms(self.mesh.grid(solid)))
-
-    def _mechanisms(self, solid: Mask) -> tuple[Bodies, list[Mechanism], list[Points]]:
-        """The bodies that cells (z, y, x) make, how they can move, and the loads (collective)."""
-        bodies = find_bodies(self.mesh, self.planes, solid)
-        nodes, x, which = held_nodes(self.mesh, self.supports, self.components, self._anchors)
-        supports = Points(x, bodies.of_node[nodes], which)
-        forces = []
-        for given in (*self.owned_forces, *self.owned_dummies):
-            free = np.isin(given.dofs, self.supports.dofs, invert=True)
-            at, x, values = by_node(self.mesh, given.dofs[free], given.values[free], self.components)
-            acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
-            forces.append(Points(x, bodies.of_node[at], acts_at))
-        weighs = any(density.any() for density in self.weight_density)
-        return bodies, find_mechanisms(self.comm, self.components, bodies, supports, forces, weighs), forces
+        return self._bearing.cut_off(void, self._E_min_ratio)
 
     def sense(self, functionals: list[Functional]) -> None:
         """Evaluate functionals with every solve from now on (local)."""
@@ -163,13 +146,13 @@ class VoxelEquation:
             given = np.zeros(self.shape)
             given.reshape(-1)[sprung] = springs / self.material.E
         present = Present(self.planes, self.shape, sparse)
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present)
-        E = zeros(self.mesh.shape, sparse=sparse)
-        self.mesh.put(E, np.ones(self.mesh.n))
-        operator = Operator(self.element, self.planes, E, self.supports.dofs, sprung, springs, present)
-        self._cg = ConjugateGradients(operator, grid, self._settings.rtol, self._settings.max_iterations, sparse)
-        if self._settings.stop == "sensitivity":
-            self._watch = SensitivityWatch(operator, self._settings.sensitivity_rtol)
+        work = Work(self.shape, self.mesh.shape, sparse)
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present, work)
+        operator = Operator(self.element, self.planes, self._moduli, self.supports.dofs, sprung, springs, present)
+        settings, solid = self._settings, float(self.material.E)
+        self._cg = ConjugateGradients(operator, grid, work, solid, settings.rtol, settings.max_iterations)
+        if settings.stop == "sensitivity":
+            self._watch = SensitivityWatch(operator, grid.E, settings.sensitivity_rtol)
 
     def solve(self, rho: Array, rtol: float | None = None, at_most: int | None = None) -> State:
         """Solve every load case at a physical density, starting from the last displacements (collective).
@@ -182,16 +165,15 @@ class VoxelEquation:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
-        self._set_density(rho)
-        self._leave_void_out(rho)
+        self._set_up(rho)
         try:
             iterations, worst = self._solve_all(rho, rtol, at_most)
         except SolverError as failure:
-            if self.void is None:
+            if not self._void:
                 raise
             log.info("void is solved for, too, from here on, as without it %s", failure)
             self.void_matters = True
-            self._set_density(rho)
+            self._set_up(rho)
             for u in (*self.u, *self.lam):
                 u[:] = 0
             iterations, worst = self._solve_all(rho, rtol, at_most)
@@ -200,23 +182,23 @@ class VoxelEquation:
         if self._adjoints is not None:
             found = evaluate(self._adjoints, rho, self.material.derivative(rho), rtol, at_most)
             iterations += found.linear_iterations
+        self.cg.rest()
         return self._state(rho, iterations, start, converged=not loose, found=found)
 
-    def _leave_void_out(self, rho: Array) -> None:
-        """Solve without void where nobody looks at it and it makes no difference (collective)."""
-        idle = is_idle(self.material, self._E_min_ratio, self.weight_density)
-        if self.void_matters or self._adjoints is not None or self.moving or not idle:
-            return
-        A, forces = self.cg.operator, (*self.owned_forces, *self.owned_dummies)
-        loaded = loaded_nodes(forces, self.supports.dofs, self.shape)
-        self.void = leave_out(A, self._E_min_ratio * float(np.max(self.material.E)), loaded)
-        if self.void is None:
-            self._set_density(rho)
+    def _set_up(self, rho: Array) -> None:
+        """Set the solver up for a density, without void where nobody looks at it and it makes no difference
+        (collective)."""
+        idle = is_idle(self.material, self._E_min_ratio) and not self._bearing.weighs and not self.moving
+        least = self._E_min_ratio * float(self.material.E)
+        for void in (VOID * least, 0.0) if idle and not self.void_matters and self._adjoints is None else (0.0,):
+            cg = self._set_density(rho, void)
+            self._fill(cg.preconditioner.E, float(self.material.E))
+            cg.preconditioner.refresh()
+            if not any_rank(self.comm, not cg.operator.present.covers(self._bearing.loaded(self.shape))):
+                break
 
     def _solve_all(self, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve for every load case and dummy load; iterations and the worst relative residual (collective)."""
-        self._put_relative(self.cg.preconditioner.E, self.cg.operator.E)
-        self.cg.preconditioner.refresh()
         iterations, worst = 0, 0.0
         for i in range(len(self.cases)):
             taken, residual = self._solve_case(i, rho, rtol, at_most)
@@ -229,27 +211,27 @@ class VoxelEquation:
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""
         start = time.perf_counter()
-        cg, worst = self._set_density(rho), 0.0
-        cg.operator.present.update(cg.operator.E)
-        A, held = cg.operator, self.supports.dofs
+        A, worst, load = self._set_density(rho).operator, 0.0, np.zeros(self.shape)
+        held, E = self.supports.dofs, A.E
+        A.present.update(E)
 
         def apply(v: Array) -> Array:
             y = np.zeros_like(v)
-            A.add(y, v)
+            A.add(y, v, E=E)
             return y
 
         for i, u in enumerate(self.displacements()):
             moves = self.moving and i < len(self.u)
             if i < len(self.u):
-                self._set_load(i, rho, cg.r)
+                self._set_load(i, rho, load)
             else:
-                self.dummies[i - len(self.u)].put(cg.r, cg.operator.runs)
-            cg.r.reshape(-1)[held] = 0
+                self.dummies[i - len(self.u)].put(load, A.runs)
+            load.reshape(-1)[held] = 0
             lift, basis = bases[-1][i], [basis[i] for basis in bases]
             if moves:  # the last displacement carries the prescribed values, differences to it do not
-                A.add(cg.r, lift, -1.0)
+                A.add(load, lift, -1.0, E)
                 basis = [v - lift for v in basis[:-1]]
-            u[:], residual = best_combination(basis, cg.r, apply, A.dot)
+            u[:], residual = best_combination(basis, load, apply, A.dot)
             u += lift if moves else 0.0
             worst = max(worst, residual)
         return self._state(rho, 0, start, converged=False), worst
@@ -263,20 +245,29 @@ class VoxelEquation:
         """Nodal state of every load case, every dummy load and every adjoint, itself (local)."""
         return [*self.u, *self.lam, *(self._adjoints.fields() if self._adjoints else ())]
 
-    def _set_density(self, rho: Array) -> ConjugateGradients:
-        """Put the stiffness of a density into the operator; the solver (collective)."""
+    def _set_density(self, rho: Array, void: float = 0.0) -> ConjugateGradients:
+        """Let the operator have the stiffness of a density; the solver (collective)."""
         self.prepare()
         assert self._cg is not None
-        self.mesh.put(self._cg.operator.E, self.material.stiffness(rho))
-        self.void = None
+        self._solved, self._void = (rho, self.material), void
         return self._cg
 
-    def _put_relative(self, out: Floats, E: Array) -> None:
-        """Make single precision moduli those of a grid (z, y, x), relative to the solid (local)."""
-        if self.mesh.filled is None:
-            np.divide(E, self.material.E, out=out, casting="same_kind")
-        else:
-            out[self.mesh.filled] = E[self.mesh.filled] / self.material.E
+    def _fill(self, out: Array | Floats, unit: float) -> None:
+        """Make a grid (z, y, x) hold the moduli of the last density, in a unit (local)."""
+        self.mesh.fill(out, self._solved[0], lambda cells: self._stiffness(cells) / unit)
+
+    def _stiffness(self, rho: Array) -> Array:
+        """Moduli of cells at a density, zero in the void that is left out (local)."""
+        E = self._solved[1].stiffness(rho)
+        if self._void:
+            E[self._void >= E] = 0
+        return E
+
+    def _moduli(self, out: Array | None) -> Array:
+        """(z, y, x) moduli of the last density, zero where no cell exists (local)."""
+        out = np.zeros(self.mesh.shape) if out is None else out
+        self._fill(out, 1.0)
+        return out
 
     def put_energy(self, out: Array, u: Array) -> None:
         """Make (n,) values u . K u of every cell at unit modulus (local)."""
@@ -295,20 +286,22 @@ class VoxelEquation:
     ) -> State:
         """What follows from the displacements at a density (collective)."""
         assert self._cg is not None
-        stiffness, slope = self.mesh.listed(self._cg.operator.E), self.material.derivative(rho)
         shape = (len(self.weights), self.mesh.n)
         compliance, derivative, energy = np.zeros(shape[0]), np.empty(shape), np.empty(shape)
         for k, (u, i, work) in enumerate(self._loaded()):
             self.put_energy(energy[k], u)
-            if self.void is not None:
-                energy[k][self.mesh.listed(self.void)] = 0
-            np.multiply(slope, energy[k], out=derivative[k])
-            np.negative(derivative[k], out=derivative[k])
+            stored = self._cg.operator.spring_energy(u)
+            for part in portions(self.mesh.n):
+                stiffness = self._stiffness(rho[part])
+                if self._void:
+                    energy[k, part][stiffness == 0] = 0
+                np.multiply(self.material.derivative(rho[part]), energy[k, part], out=derivative[k, part])
+                np.negative(derivative[k, part], out=derivative[k, part])
+                stored += float(stiffness @ energy[k, part])
             if self.weight_density[i].any():
                 weight_work = self.weight_work(i, u)
                 work += float(rho @ weight_work)
                 derivative[k] += 2 * weight_work
-            stored = stiffness @ energy[k] + self._cg.operator.spring_energy(u)
             sums = self.comm.allreduce(np.array([work, stored]))
             compliance[k] = 2 * sums[0] - sums[1]
         if not np.isfinite(compliance).all():
@@ -334,16 +327,15 @@ class VoxelEquation:
         """Solve load case i into self.u[i]; iterations and relative residual (collective)."""
         assert self._cg is not None
         cg, u = self._cg, self.u[i]
-        self._set_load(i, rho, cg.r)
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
-        norm = cg.start(u, self.supports.values)
+        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values)
         if (rtol or self._settings.rtol) <= LOOSE or self.moving:
-            return cg.solve(u, norm, watch, rtol, at_most)
+            return cg.solve(u, watch, rtol, at_most)
 
         def in_doubt(gain: float) -> bool:
             return gain > DOUBTED * abs(self._whole_work(i, rho))
 
-        return cg.solve(u, norm, watch, rtol, at_most, in_doubt)
+        return cg.solve(u, watch, rtol, at_most, in_doubt)
 
     def _solve_dummy(self, q: int, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve for a dummy load into self.lam[q]; iterations and relative residual (collective)."""
@@ -352,15 +344,14 @@ class VoxelEquation:
         if multiple is not None:  # self-adjoint
             np.multiply(self.u[self.pairs.cases[q]], multiple, out=lam)
             return 0, 0.0
-        self.dummies[q].put(cg.r, cg.operator.runs)
-        norm = cg.start(lam, np.zeros(len(self.supports.dofs)))
+        cg.start(lam, lambda out: self.dummies[q].put(out, cg.operator.runs), np.zeros(len(self.supports.dofs)))
         if (rtol or self._settings.rtol) <= LOOSE:
-            return cg.solve(lam, norm, None, rtol, at_most)
+            return cg.solve(lam, None, rtol, at_most)
 
         def in_doubt(gain: float) -> bool:
             return gain > DOUBTED * abs(float(self.comm.allreduce(self.owned_dummies[q].work(lam))))
 
-        return cg.solve(lam, norm, None, rtol, at_most, in_doubt)
+        return cg.solve(lam, None, rtol, at_most, in_doubt)
 
     def _multiple(self, q: int) -> float | None:
         """c where dummy load q is c times the load of its case, whatever the density (collective)."""
@@ -432,11 +423,13 @@ class VoxelEquation:
         Enough to start the next solve from.
         """
         self.prepare()
-        nz, ny, nx = self.mesh.shape
-        lowest = self.displacements()[i][:nz, :ny, :, :nx].transpose(0, 1, 3, 2)
-        if self.mesh.filled is not None:
-            return np.ascontiguousarray(lowest[self.mesh.filled])
-        return np.ascontiguousarray(lowest).reshape(self.mesh.n, -1)
+        rows = NodalRows(self.displacements()[i], self.mesh.shape)[:]
+        return rows if self.mesh.filled is None else rows[self.mesh.filled.reshape(-1)]
+
+    def displacement_rows(self, i: int) -> Array | NodalRows:
+        """What `displacement` gives, in a full box made when a slice of it is asked for (local)."""
+        self.prepare()
+        return NodalRows(self.displacements()[i], self.mesh.shape) if self.mesh.filled is None else self.displacement(i)
 
     def set_displacement(self, i: int, values: Array) -> None:
         """Start the next solve for the i-th of `displacements` from what `displacement` gave, nearly (collective)."""
@@ -459,30 +452,37 @@ class VoxelEquation:
     def vertex_displacement(self, i: int) -> Array:
         """(nodes, components) state at this rank's nodes, x fastest (local)."""
         self.prepare()
+        return self.vertex_rows(i)[:]
+
+    def vertex_rows(self, i: int) -> NodalRows:
+        """The same, made when a slice of it is asked for (local)."""
+        self.prepare()
         return self._at_vertices(self.u[i])
 
-    def vertex_modes(self) -> list[Array]:
+    def vertex_modes(self) -> list[NodalRows]:
         """(nodes, components) each of the lowest modes, where frequencies are sought or limited (collective)."""
         vectors = self._adjoints.vectors() if self._adjoints else []
         return [self._at_vertices(v) for v in vectors]
 
-    def _at_vertices(self, u: Array) -> Array:
+    def _at_vertices(self, u: Array) -> NodalRows:
         """(nodes, components), x fastest, zero where no cell is (local)."""
-        there = np.zeros_like(u)
-        copy(there, u, self.cg.operator.runs)
-        values = np.ascontiguousarray(there.transpose(0, 1, 3, 2)).reshape(-1, self.components)
-        if self.mesh.filled_nodes is not None:
-            values[~self.mesh.filled_nodes.ravel()] = 0
-        return values
+        there, nodes = self.mesh.filled_nodes, self.cg.operator.present.nodes
+        if self._void and nodes is not None:
+            there = nodes[:, :, 0]
+        return NodalRows(u, self.mesh.node_shape, there)
 
     def von_mises(self, i: int) -> Array:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
         self.prepare()
         squares = np.empty(self.mesh.shape)
         self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
-        if self.void is not None:
-            squares[self.void] = 0
-        return np.asarray(self.material.E * np.sqrt(np.maximum(self.mesh.listed(squares), 0.0)))
+        stress = self.mesh.listed(squares)
+        np.maximum(stress, 0.0, out=stress)
+        np.sqrt(stress, out=stress)
+        stress *= self.material.E
+        if self._void:
+            stress[self._stiffness(self._solved[0]) == 0] = 0
+        return stress
 
     @cached_property
     def _von_mises(self) -> Array:

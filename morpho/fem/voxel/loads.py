@@ -32,6 +32,12 @@ class NodalForces:
     dofs: Dofs  #: sorted, into the flat nodal array (z, y, component, x) of this rank
     values: Array
 
+    @classmethod
+    def of(cls, load: Array) -> NodalForces:
+        """Those of a nodal array (local)."""
+        dofs = np.flatnonzero(load)
+        return cls(dofs, load.reshape(-1)[dofs])
+
     def put(self, load: Array, runs: Runs | None = None) -> None:
         """Make a nodal array (z, y, component, x) this load, in given runs of its rows or all (local)."""
         clear(load, whole_rows(load.shape) if runs is None else runs)

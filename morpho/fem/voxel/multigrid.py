@@ -8,9 +8,6 @@ by a W-cycle, which costs little since each grid has an eighth of the cells of t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 from mpi4py import MPI
@@ -21,11 +18,9 @@ from numba.typed import List
 from numpy.typing import NDArray
 
 from morpho.errors import SolverError
-from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.fem.voxel.cycle import Level, w_cycle
-from morpho.fem.voxel.element import mode_stiffness, node_offsets, spectral_bounds
+from morpho.fem.voxel.element import Element, node_offsets
 from morpho.fem.voxel.halo import AXES, SharedPlanes
-from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import (
     Runs,
@@ -41,6 +36,7 @@ from morpho.fem.voxel.vectors import (
     sum_at_nodes,
     whole_rows,
 )
+from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.mesh.partition import split
 
@@ -55,57 +51,12 @@ GATHERED = 30  #: so many times fewer than a rank has on the finest grid make a 
 FAINT = 1e-9  #: relative stiffness to the ground of what nothing holds, on the coarsest grid
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
 
-#: The diagonal D of A is raised to D (1 + unevenness (c / c_eff - 1)) with c cells around a node, of which
-#: c_eff = (sum E)^2 / sum E^2 count. Then the largest eigenvalue is nearly the same for every design; found by trial
-#: on random, binary and optimized fields (tests/fem/test_voxel_multigrid.py).
-UNEVENNESS, MARGIN = 1.2, 1.12
-
 #: Weights of the optimized fourth-kind Chebyshev smoother of 1, 2, 4 steps (Lottes 2023; Phillips & Fischer 2022)
 WEIGHTS = {
     1: (1.12500000000000,),
     2: (1.02387287570313, 1.26408905371085),
     4: (1.00391310427285, 1.04035811188593, 1.14863498546254, 1.38268869241000),
 }
-
-
-@dataclass(frozen=True)
-class Element:
-    """The element matrix that all grids share, in the forms the grids need."""
-
-    K: Array
-    dim: int
-    components: int  #: of the state at a node
-    modes: Array  #: float64, see `element.mode_stiffness`
-    diagonal: Array  #: (components,) of K; the same at all nodes
-    bound: float  #: of the spectrum of the stiffness scaled by the smoother's diagonal
-    unevenness: float  #: how much larger that diagonal is where few of the cells around a node are stiff
-
-    @classmethod
-    def of(cls, K: Array, dim: int) -> Element:
-        """That of an element matrix in a dimension (local)."""
-        components = len(K) // 2**dim
-        largest, inside = spectral_bounds(K, dim)
-        unevenness = UNEVENNESS * (largest / inside - 1) / (2**dim - 1)
-        diagonal = np.diag(K)[:components].copy()
-        return cls(K, dim, components, mode_stiffness(K, dim), diagonal, MARGIN * inside, unevenness)
-
-    @property
-    def kernels(self) -> ModuleType:
-        if self.components == 1:
-            return kernels_scalar
-        return kernels_2d if self.dim == 2 else kernels_3d
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether numba has kept the kernels of an earlier run beside their source (local)."""
-        assert self.kernels.__file__ is not None
-        source = Path(self.kernels.__file__)
-        return any(source.with_name("__pycache__").glob(f"{source.stem}.*.nbi"))
-
-    @property
-    def layers(self) -> int:
-        """Layers of cells that a coarse cell spans in z."""
-        return self.dim - 1
 
 
 class Grid(Protocol):
@@ -129,7 +80,7 @@ class Grid(Protocol):
 
     @property
     def b(self) -> Floats:
-        """The right-hand side, to be set in place; overwritten by `cycle`."""
+        """The right-hand side, to be set in place; zero in held dofs after a cycle."""
 
     def refresh(self) -> None:
         """Take the moduli in E; cells without stiffness are left out (collective)."""
@@ -152,6 +103,7 @@ class Smoothed:
         springs: Array | None,
         present: Present,
         coarser: Grid,
+        work: Work | None,
     ) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.present, self.coarser = element, planes, present, coarser
@@ -161,10 +113,11 @@ class Smoothed:
         self.spread = complete(springs, planes)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
-        self.E = zeros(cell_shape(mask), np.float32, sparse)
-        self.x, self.b, self.r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
-        self.step = zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0), np.float32, sparse)
-        self.flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)  #: of each node, inverse of the raised diagonal
+        work = work or Work(mask.shape, cell_shape(mask), sparse)
+        self.E = work.zeros(cell_shape(mask))
+        self.x, self.b, self.r = work.x, work.b, work.r
+        self.step = work.zeros(mask.shape if self.steps > 1 else (0, 0, 0, 0))
+        self.flexibility = work.zeros((nz, ny, 1, nx))  #: of each node, inverse of the raised diagonal
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
 
@@ -245,16 +198,20 @@ class Whole:
         cells: tuple[int, ...],
         springs: Array | None,
         present: Present,
+        work: Work | None,
     ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
         corner = [n // 2**depth for n in (*low, 0)[:3]][::-1]
         self.E = np.zeros(cell_shape(mask), np.float32)
-        self.x, self.b = (np.zeros(mask.shape, np.float32) for _ in range(2))
+        work = work or Work(mask.shape, self.E.shape)
+        self.x, self.b = work.x, work.b
         z, y, x = (slice(a, a + n) for a, n in zip(corner, self.E.shape, strict=True))
         self._cells = z, y, x
         z, y, x = (slice(a, a + n) for a, n in zip(corner, np.delete(mask.shape, 2), strict=True))
         self._nodes = z, y, slice(None), x
+        z, y, x = (slice(a.start + first, a.stop) for a, first in zip((z, y, x), planes.first_owned, strict=True))
+        self._owned = z, y, slice(None), x
         nz, ny, nx = node_shape(cells)
         whole = np.zeros((nz, ny, element.components, nx), dtype=bool)
         whole[self._nodes] = mask
@@ -270,8 +227,7 @@ class Whole:
         self.grid.refresh()
 
     def cycle(self) -> None:
-        self.planes.keep_owned(self.b)
-        self._collect(self.grid.b, self._nodes, self.b)
+        self._collect(self.grid.b, self._owned, self.planes.owned(self.b))
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
 
@@ -301,6 +257,7 @@ class Alone:
         depth: int,
         springs: Array | None,
         present: Present,
+        work: Work | None,
     ) -> None:
         self.element, self.planes = element, planes
         self.grids: Any = List()
@@ -311,21 +268,19 @@ class Alone:
             steps = STEPS[min(depth, len(STEPS) - 1)]
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
-            sparse = present.sparse
-            E = zeros(cell_shape(mask), np.float32, sparse)
-            x, b, r = (zeros(mask.shape, np.float32, sparse) for _ in range(3))
-            step = zeros(mask.shape if steps > 1 else (0, 0, 0, 0), np.float32, sparse)
-            flexibility = zeros((nz, ny, 1, nx), np.float32, sparse)
+            work = work or Work(mask.shape, cell_shape(mask), present.sparse)
+            x, b, r, E = work.x, work.b, work.r, work.zeros(cell_shape(mask))
+            step = work.zeros(mask.shape if steps > 1 else (0, 0, 0, 0))
+            flexibility, work = work.zeros((nz, ny, 1, nx)), work.coarser(coarse.shape, cell_shape(coarse))
             weights, held = np.array(WEIGHTS[steps], np.float32), np.flatnonzero(mask)
             taking = present.pieces, present.runs
             self.grids.append(Level(E, x, b, r, step, flexibility, held, *entries(springs), weights, visits, *taking))
             self.presents.append(present)
-            present = Present(planes, coarse.shape, sparse)
+            present = Present(planes, coarse.shape, present.sparse)
             self.spread.append(complete(springs, planes))
             springs = coarsen_springs(springs, coarse.shape, planes)
             mask, depth = coarse, depth + 1
-        self.coarsest = Direct(element, mask, springs)
-        self.is_exact = not self.grids
+        self.coarsest, self.is_exact = Direct(element, mask, springs), not self.grids
         self.modes = -element.modes.astype(np.float32)
         self.scale = (1 / (element.bound * element.diagonal)).astype(np.float32)
         last = self.coarsest
@@ -401,6 +356,7 @@ def build(
     cells: tuple[int, ...],
     springs: Array | None = None,
     present: Present | None = None,
+    work: Work | None = None,
 ) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
 
@@ -412,20 +368,22 @@ def build(
         cells: of the whole grid of this depth, along x, y(, z).
         springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
         present: what of this depth takes part; None for all.
+        work: what the finest grid works in, None for arrays of its own.
     """
     present = present or Present(planes, mask.shape)
     if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth, springs, present)
+        return Alone(element, planes, mask, depth, springs, present, work)
     unknowns = element.components * math.prod(n + 1 for n in cells)
     small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
     if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells, springs, present)
+        return Whole(element, planes, mask, depth, cells, springs, present, work)
     coarse_mask = coarsen_mask(mask, planes)
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
     coarse_present = Present(planes, coarse_mask.shape, present.sparse)
     coarse_cells = tuple(-(-n // 2) for n in cells)
-    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present)
-    return Smoothed(element, planes, mask, depth, springs, present, coarser)
+    below = None if work is None else work.coarser(coarse_mask.shape, cell_shape(coarse_mask))
+    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present, below)
+    return Smoothed(element, planes, mask, depth, springs, present, coarser, work)
 
 
 def set_flexibility(

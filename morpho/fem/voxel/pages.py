@@ -1,9 +1,10 @@
-"""Arrays that take memory only where something is written."""
+"""Arrays that take memory only where something is written, and only as long as they are needed."""
 
 from __future__ import annotations
 
 import math
 import mmap
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float64, sparse: bool = 
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not sparse or size == 0:
         return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(pages, dtype).reshape(shape)
+    return np.frombuffer(pages(size, sparse), dtype).reshape(shape)
+
+
+def pages(size: int, sparse: bool) -> mmap.mmap:
+    """Memory that is zero, and is taken when it is written; `sparse`: in small pages (local)."""
+    found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without large pages
+        found.madvise(mmap.MADV_NOHUGEPAGE if sparse else mmap.MADV_HUGEPAGE)
+    return found

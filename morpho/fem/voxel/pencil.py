@@ -58,12 +58,12 @@ class VoxelPencil:
 
     def stiffness(self, X: Array) -> Array:
         own, A = self.equation, self.equation.cg.operator
-        out = np.zeros(X.shape)
+        out, E = np.zeros(X.shape), A.E
         for k in range(len(X)):
             x, y = X[k].reshape(own.shape), out[k].reshape(own.shape)
             own.planes.keep_owned(x)  # copies on several ranks drift apart by rounding
             own.planes.sum(x)
-            A.add(y, x)
+            A.add(y, x, E=E)
         return out
 
     def mass(self, X: Array) -> Array:

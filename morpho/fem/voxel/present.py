@@ -16,7 +16,7 @@ from morpho.fem.voxel.kernels_3d import STRETCH
 from morpho.fem.voxel.present_kernels import BLOCK, join, mark_blocks, mark_nodes, rows
 from morpho.fem.voxel.vectors import Runs, whole_rows
 
-NEARLY_ALL = 0.6  #: share of the nodes from which on all take part, as whole rows are passed through faster
+MANY = 0.4  #: share of the cells, or of the nodes, from which on all take part: whole rows are passed through faster
 
 #: (pieces, 5) layer, first cell along x, cells along x, first row, and the one after the last; shorter than STRETCH
 Pieces = NDArray[np.int64]
@@ -35,6 +35,7 @@ class Present:
         self._nodes = shape[0], shape[1], 1, shape[3]
         self._whole = whole_pieces((max(shape[0] - 1, 1), shape[1] - 1, shape[3] - 1)), whole_rows(self._nodes)
         self.pieces, self.runs = self._whole
+        self.nodes: NDArray[np.bool_] | None = None  #: (z, y, 1, x) those of the cells, None for all
 
     def update(self, E: NDArray[Any]) -> None:
         """Take the cells (z, y, x) with stiffness (collective)."""
@@ -42,12 +43,13 @@ class Present:
             self.pieces, nodes = self._whole[0], np.ones(self._nodes, dtype=bool)
         else:
             nodes = np.zeros(self._nodes, dtype=bool)
-            self.pieces = find_pieces(E)
-            mark_nodes(nodes, E, self.pieces)
+            pieces = find_pieces(E)
+            mark_nodes(nodes, E, pieces)
+            self.pieces = self._whole[0] if pieces[:, 2] @ (pieces[:, 4] - pieces[:, 3]) > MANY * E.size else pieces
         self.planes.sum(nodes)
-        self.runs = find_runs(nodes)
+        self.nodes, self.runs = None if nodes.all() else nodes, find_runs(nodes)
         covered, size = self.planes.comm.allreduce(np.array([np.sum(self.runs[:, 3] - self.runs[:, 2]), nodes.size]))
-        if covered > NEARLY_ALL * size:
+        if covered > MANY * size:
             self.runs = self._whole[1]
 
     def covers(self, nodes: NDArray[np.int64]) -> bool:

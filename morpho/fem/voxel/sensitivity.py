@@ -9,6 +9,7 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.fem.voxel.cg import Operator
+from morpho.fem.voxel.multigrid import Floats
 from morpho.interfaces import Array
 
 EVERY = 4  #: iterations between looks
@@ -21,9 +22,10 @@ class SensitivityWatch:
     is small. The change is measured in the 2-norm, over EVERY iterations.
     """
 
-    def __init__(self, operator: Operator, rtol: float) -> None:
-        self.operator, self.rtol = operator, rtol
-        self._before, self._energy = np.empty_like(operator.E), np.empty_like(operator.E)
+    def __init__(self, operator: Operator, moduli: Floats, rtol: float) -> None:
+        """Watch solves with an operator whose moduli (z, y, x) are these, but for a factor (local)."""
+        self.operator, self.moduli, self.rtol = operator, moduli, rtol
+        self._before, self._energy = np.empty(moduli.shape), np.empty(moduli.shape)
 
     def begin(self, u: Array) -> SensitivityWatch:
         """Watch a new solve that improves u (local)."""
@@ -38,7 +40,7 @@ class SensitivityWatch:
             return False
         element = self.operator.element
         element.kernels.strain_energy(self._energy, self.u, element.modes)
-        self._energy *= self.operator.E
+        self._energy *= self.moduli
         self._before -= self._energy
         sums = np.array([np.vdot(self._before, self._before), np.vdot(self._energy, self._energy)])
         change, size = self.operator.planes.comm.allreduce(sums, MPI.SUM)

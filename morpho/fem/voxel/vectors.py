@@ -280,23 +280,18 @@ def diffusion_step(before, p, source, flow, inverse, scale, gain, momentum, runs
 
 
 @compiled
-def advance(u, r, p, q, alpha, b, scale, start, runs):
-    """One step of conjugate gradients: u += alpha p; r -= alpha q; b = scale r in its own precision.
-
-    The sum of r r from the node `start` (z, y, x) on.
-    """
+def advance(u, r, p, q, step, alpha, start, runs):
+    """One step of conjugate gradients: u += step p; r -= alpha q; the sum of r r from the node `start` (z, y, x) on."""
     nc = u.shape[2]
     total = 0.0
     for k, j, low, high in runs:
         first, after = np.uint64(low), np.uint64(high)
         for c in range(nc):
-            u_row, r_row = u[k, j, c], r[k, j, c]
-            p_row, q_row, b_row = p[k, j, c], q[k, j, c], b[k, j, c]
+            u_row, r_row, p_row, q_row = u[k, j, c], r[k, j, c], p[k, j, c], q[k, j, c]
             part = 0.0
             for i in range(first, after):
-                u_row[i] += alpha * p_row[i]
+                u_row[i] += step * p_row[i]
                 r_row[i] -= alpha * q_row[i]
-                b_row[i] = scale * r_row[i]
                 part += r_row[i] * r_row[i]
             for i in range(first, np.uint64(min(start[2], high))):
                 part -= r_row[i] * r_row[i]

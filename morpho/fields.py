@@ -1,0 +1,86 @@
+"""The full-size fields of a run on the voxel engine: what each takes, and when it is there.
+
+Memory is highest either while a state is solved for, or while the optimizer looks for the next design; fields that are
+there in neither are left out. `scripts/bench_engine.py memory` compares the sums with what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from morpho.gradients import registry
+from morpho.problem.spec import Problem
+
+WINDOW = 4  #: designs that onsg looks back at
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array, or several of a kind."""
+
+    name: str
+    size: float  #: bytes per element, a node counted as one
+    solve: bool  #: whether it is there while a state is solved for
+    update: bool  #: whether it is there while the optimizer looks for the next design
+    life: str
+
+
+def fields(problem: Problem, dim: int) -> list[Field]:
+    """Of a problem on the voxel engine (local)."""
+    c = 1 if problem.physics == "heat" else dim
+    cases = len(problem.loads) + 2 * len(problem.probes)
+    states = len(problem.loads) + len(problem.probes)
+    finer = 2**dim - 1  #: elements of the coarser grids together, inverse
+    projected = problem.design.projection is not None
+    found = [
+        Field("displacements, float64", 8 * c * states, True, True, "the run"),
+        Field("load and residual, then the cycle's x and r", 8 * c, True, False, "a solve"),
+        Field("Krylov residual b", max(4 * c, 8), True, False, "a solve"),
+        Field("direction p", 4 * c, True, False, "a solve"),
+        Field("moduli and smoother's weights of the finest grid", 8, True, False, "a solve"),
+        Field("coarser grids", (16 * c + 8) / finer, True, False, "a solve"),
+        Field("design variable x", 8, True, True, "the run"),
+        Field("x of the step before, for a failure, float32", 4, True, True, "until the next step"),
+        Field("its derivatives, float32", 4 * cases, True, True, "until the next step"),
+        Field("physical density", 8, True, True, "a step"),
+        Field("derivatives of the load cases", 8 * cases, False, True, "a step"),
+        Field("derivatives of objective and constraints", 8 + 8 * len(problem.constraints), False, True, "the update"),
+        Field("the next x and what it is made from", 16, False, True, "the update"),
+    ]
+    if problem.gradient.source == "exact":
+        found.append(Field("strain energies", 8 * cases, False, True, "a step"))
+    if projected:
+        found.append(Field("filtered and projected density of a trial", 16, False, True, "the update"))
+    if problem.update == "mma":
+        found.append(Field("designs and asymptotes of MMA, its approximation", 100, False, True, "the update"))
+    return found + (_of_blocks(problem, c, cases, states, dim) if registry.uses_blocks(problem.gradient.source) else [])
+
+
+def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int) -> list[Field]:
+    """What a source that works on blocks keeps beside."""
+    cells = problem.gradient.block**dim
+    found = [
+        Field("x and density of the last exact design", 12, True, True, "until the next exact one"),
+        Field("its derivatives, float32", 4 * cases, True, True, "until the next exact one"),
+        Field("ratios of exact and coarse energies, float32", 4 * cases, True, True, "until the next exact one"),
+        Field("coarse energies, float32", 4 * cases, False, True, "a step"),
+        Field("the estimate that an exact gradient is compared with", 4 * cases, True, False, "a step"),
+        Field("displacements and moduli of the blocks", (16 * c * states + 8) / cells, True, True, "the run"),
+    ]
+    if problem.gradient.source != "secant":
+        found += [
+            Field("what the network saw at the last exact designs", 19 * cases * WINDOW, True, True, "some exact ones"),
+            Field("averages over corners, blocks of the cells", 12, True, True, "the run"),
+            Field("base of its answer, ratios of the rival", 8 * cases, True, True, "until the next exact one"),
+        ]
+    return found
+
+
+def at_solve(found: list[Field]) -> float:
+    """Bytes per element while a state is solved for (local)."""
+    return sum(field.size for field in found if field.solve)
+
+
+def at_update(found: list[Field]) -> float:
+    """Bytes per element while the optimizer looks for the next design (local)."""
+    return sum(field.size for field in found if field.update)
