@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from morpho.gradients import registry
 from morpho.problem.spec import Problem
 
-WINDOW = 4  #: designs that onsg looks back at
-
 
 @dataclass(frozen=True)
 class Field:
@@ -68,10 +66,18 @@ def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int) -> l
         Field("displacements and moduli of the blocks", (16 * c * states + 8) / cells, True, True, "the run"),
     ]
     if problem.gradient.source != "secant":
+        onsg = problem.gradient.onsg
+        past = 1 if onsg.form_in(dim) == "pretrained" else onsg.window
         found += [
-            Field("what the network saw at the last exact designs", 19 * cases * WINDOW, True, True, "some exact ones"),
+            Field("what the network saw at the last exact designs", 19 * cases * past, True, True, "some exact ones"),
             Field("averages over corners, blocks of the cells", 12, True, True, "the run"),
-            Field("base of its answer, ratios of the rival", 8 * cases, True, True, "until the next exact one"),
+            Field(
+                "base of its answer, and what the rival has",
+                12 * cases,
+                True,
+                True,
+                "until the next exact one",
+            ),
         ]
     return found
 

@@ -424,8 +424,8 @@ def tables(figures: Record) -> str:
 def memory_tables(records: list[Record]) -> str:
     """The fields of a run, and their sum beside what was measured."""
     text = "\n## Memory, 2 ranks, one load case, cone filter, projection, OC\n\n"
-    text += "Peak of the whole process, results written: of the processes alone, of all fields (the larger of the two "
-    text += "sums below; nodes are a few per cent more than elements), and measured; bytes per element.\n\n"
+    text += "Bytes per element at the peak, results written. Fields are the larger of the two sums of the table below. "
+    text += "Nodes are a few per cent more than elements.\n\n"
     text += "| source | elements | processes | fields | sum | measured | sum over measured |\n"
     text += "|---|---|---|---|---|---|---|\n"
     for r in records:
@@ -434,10 +434,8 @@ def memory_tables(records: list[Record]) -> str:
         text += f"| {r['source']} | {r['elements']:,} | {r['processes']:.0f} | {own:.0f} | {both:.0f} "
         text += f"| {r['measured']:.0f} | {both / r['measured']:.2f} |\n"
     shown = {r["source"]: r["fields"] for r in records}
-    text += (
-        "\nEvery field, bytes per element during a solve and during the update of the design; those that secant and "
-    )
-    text += "onsg have beside come last.\n\n| field | solve | update | lifetime |\n|---|---|---|---|\n"
+    text += "\nBytes per element of every field. What secant and onsg have beside comes last.\n\n"
+    text += "| field | solve | update | lifetime |\n|---|---|---|---|\n"
     for field in shown[list(shown)[-1]]:
         solve, update = (f"{field['size']:.3g}" if field[phase] else "-" for phase in ("solve", "update"))
         text += f"| {field['name']} | {solve} | {update} | {field['life']} |\n"
