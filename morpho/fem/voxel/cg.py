@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +24,16 @@ from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.parallel import any_rank
 
+log = logging.getLogger("morpho")
+
 REACH = 1e-3  #: by which float32 may reduce the residual before it is evaluated again
 NEAR = 0.1  #: relative error of a residual by recurrence up to which the search goes on in its direction
-LOST = 5.0  #: times the smallest residual since then, after a tenth of it, with which the search begins anew
+LOST = 10.0  #: times the smallest residual, after a tenth of the last one seen, at which float32 is given up
 FLOOR = 1e-7  #: relative residual below which one that no longer falls is as small as float64 can make it
-ROUNDING = 1e-14  #: the same relative to the forces in single elements
 DIVERGED = 1e8  #: relative residual that no equation with a solution comes to
 
+Settled = Callable[[], bool]
+InDoubt = Callable[[float], bool]
 Load = Callable[[Array], None]  #: makes an array hold the load, complete on shared nodes
 
 
@@ -105,6 +109,7 @@ class ConjugateGradients:
         self._single = Operator(A.element, A.planes, lambda _: preconditioner.E, A.held, A.sprung, springs, A.present)
         self._solid, self._scale, self._norm, self._residual = solid, 1.0, 0.0, 0.0
         self._load: Load | None = None
+        self._is_double = False
 
     def start(self, u: Array, load: Load, values: Array) -> tuple[float, float]:
         """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective)."""
@@ -129,10 +134,10 @@ class ConjugateGradients:
     def solve(
         self,
         u: Array,
-        settled: Callable[[], bool] | None = None,
+        settled: Settled | None = None,
         rtol: float | None = None,
         at_most: int | None = None,
-        in_doubt: Callable[[float], bool] | None = None,
+        in_doubt: InDoubt | None = None,
     ) -> tuple[int, float]:
         """Improve u after `start` until |r| <= rtol |load|, or `settled`, or `at_most` iterations; these and
         |r| / |load| (collective).
@@ -140,51 +145,99 @@ class ConjugateGradients:
         Zero iterations are a result: the start may be good enough. A small residual is not believed while `in_doubt` of
         what the last iteration added to 2 f.u - u.Ku, inf before the first one.
 
+        Where float32 does not keep directions conjugate, as it may with what only void holds, all goes on in float64,
+        from then on in all solves.
+
         Raises:
             SolverError: it broke down, or took more than max_iterations.
         """
+        rtol, taken = self.rtol if rtol is None else rtol, 0
+        if not self._is_double:
+            taken, residual = self._solve_single(u, settled, rtol, at_most, in_doubt)
+            if residual is not None:
+                return taken, residual
+            self._is_double = True
+            log.info("conjugate gradients go on in float64: float32 knows no way after %d iterations", taken)
+        return self._solve_double(u, settled, rtol, at_most, in_doubt, taken)
+
+    def _solve_single(
+        self, u: Array, settled: Settled | None, rtol: float, at_most: int | None, in_doubt: InDoubt | None
+    ) -> tuple[int, float | None]:
+        """`solve` in float32; no residual where it got lost (collective)."""
         A, M, b, p, q = self._single, self.preconditioner, self.preconditioner.b, self.work.p, self.work.r
-        rtol, norm, unit = self.rtol if rtol is None else rtol, self._norm or 1.0, self._scale * self._solid
+        norm, unit = self._norm or 1.0, self._scale * self._solid
         residual = seen = least = self._residual  # seen as it was evaluated last, in an iteration before or in this one
-        rz, gain, is_seen, rounding = 0.0, math.inf, True, 0.0
+        rz, gain, is_seen = 0.0, math.inf, True
         for iteration in range(self.max_iterations + 1):
             small = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
             ends = iteration == at_most or (iteration > 0 and settled is not None and settled())
             least = min(least, residual)
-            # when float32 no longer keeps directions conjugate
-            is_lost = residual > LOST * least and (least <= seen / 10 or seen <= rounding)
-            if not is_seen and (small or ends or is_lost or residual <= REACH * seen):
+            is_lost = least <= seen / 10 and residual > LOST * least
+            if not is_seen and (small or ends or residual <= REACH * seen):
                 before, seen, is_seen = seen, self._look(u), True
                 off, least = abs(seen - residual), seen
-                rz = 0.0 if is_lost or off > NEAR * seen else rz
-                rounding = self._rounding(u)
-                is_least = seen > before / 2 and (seen <= rounding or (small and seen <= FLOOR * norm))
-                small = (small or is_lost) and (seen <= rtol * norm or is_least)
+                rz = rz if off <= NEAR * seen else 0.0
+                small = small and (seen <= rtol * norm or (off > before / 2 and seen <= FLOOR * norm))
                 residual = seen
             if small or ends:
                 return iteration, residual / norm
+            if is_lost:
+                break
             M.cycle()
             rz, before = A.dot(b, M.x), rz
             turn(p, M.x, np.float32(rz / before if before else 0.0), A.runs)
             clear(q, A.runs)
             A.add(q, p)
             pq = A.dot(p, q)
-            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0) or residual > DIVERGED * norm:
-                raise SolverError(
-                    f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
-                )
+            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0):
+                break
             gain = rz * rz / pq / unit / self._scale
             alpha = np.float32(rz / pq)
             squares = advance(u, b, p, q, float(alpha) / unit, alpha, A.planes.first_owned, A.runs)
             residual, is_seen = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM)) / self._scale, False
+        return iteration, None
+
+    def _solve_double(
+        self,
+        u: Array,
+        settled: Settled | None,
+        rtol: float,
+        at_most: int | None,
+        in_doubt: InDoubt | None,
+        taken: int,
+    ) -> tuple[int, float]:
+        """`solve` in float64 but for the cycle, after so many iterations; |r| by recurrence (collective)."""
+        A, M, E = self.operator, self.preconditioner, self.operator.E
+        r, p, q = (zeros(u.shape, sparse=self.work.sparse) for _ in range(3))
+        assert self._load is not None
+        self._load(r)
+        r.reshape(-1)[A.held] = 0
+        A.add(r, u, -1.0, E)
+        self.work.drop_load()
+        copy_scaled(M.b, r, self._scale, A.runs)
+        rz, gain, norm, residual = 0.0, math.inf, self._norm or 1.0, A.norm(r)
+        for iteration in range(taken, self.max_iterations + 1):
+            small = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
+            if small or iteration == at_most or (iteration > taken and settled is not None and settled()):
+                return iteration, residual / norm
+            M.cycle()
+            rz, before = A.dot(r, M.x), rz
+            turn(p, M.x, rz / before if before else 0.0, A.runs)
+            clear(q, A.runs)
+            A.add(q, p, 1.0, E)
+            pq = A.dot(p, q)
+            if not (math.isfinite(rz) and math.isfinite(pq) and rz > 0 and pq > 0) or residual > DIVERGED * norm:
+                raise SolverError(
+                    f"the conjugate gradients broke down in iteration {iteration + 1} (r.z = {rz:.3g}, p.Ap = {pq:.3g})"
+                )
+            gain = rz * rz / pq
+            squares = advance(u, r, p, q, rz / pq, rz / pq, A.planes.first_owned, A.runs)
+            copy_scaled(M.b, r, self._scale, A.runs)
+            residual = math.sqrt(A.planes.comm.allreduce(squares, MPI.SUM))
         raise SolverError(
             f"the conjugate gradients did not reach a relative residual of {rtol:g} in {self.max_iterations} "
             f"iterations ({residual / norm:.3g}; solver.max_iterations)"
         )
-
-    def _rounding(self, u: Array) -> float:
-        """The residual that float64 may not get below, of forces in elements that nearly cancel (collective)."""
-        return ROUNDING * self._solid * float(np.max(self.operator.element.diagonal)) * self.operator.norm(u)
 
     def rest(self) -> None:
         """Let go of the load and of all memory that solves take (local)."""

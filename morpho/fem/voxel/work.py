@@ -38,7 +38,7 @@ class Work:
     """
 
     def __init__(self, shape: tuple[int, ...], cells: tuple[int, ...], sparse: bool = False) -> None:
-        self._sparse = sparse
+        self.sparse = sparse
         self._others: list[Work | mmap.mmap] = []
         nodal, moduli = 4 * math.prod(shape), 8 * math.prod(cells)
         self._b, self._p = _whole_pages(2 * nodal), _whole_pages(2 * nodal) + _whole_pages(max(nodal, moduli))
@@ -54,12 +54,12 @@ class Work:
 
     def begin_residual(self) -> None:
         """The load and the moduli take the place of x, r and b (local)."""
-        if self._sparse:
+        if self.sparse:
             self._pages.madvise(mmap.MADV_DONTNEED, 0, self._p)
 
     def drop_moduli(self) -> None:
         """b takes the place of the moduli (local)."""
-        if self._sparse:
+        if self.sparse:
             self._pages.madvise(mmap.MADV_DONTNEED, self._b, self._p - self._b)
 
     def drop_load(self) -> None:
@@ -67,7 +67,7 @@ class Work:
 
         What lies between the runs is read, times a stiffness of zero, so that it must be a number.
         """
-        if self._sparse:
+        if self.sparse:
             self._pages.madvise(mmap.MADV_DONTNEED, 0, self._b)
         else:
             self.x[:] = 0
@@ -77,12 +77,12 @@ class Work:
         size = 4 * math.prod(shape)
         if size < LITTLE:
             return np.zeros(shape, np.float32)
-        self._others.append(own := pages(size, self._sparse))
+        self._others.append(own := pages(size, self.sparse))
         return np.frombuffer(own, np.float32).reshape(shape)
 
     def coarser(self, shape: tuple[int, ...], cells: tuple[int, ...]) -> Work:
         """The work arrays of the next grid, released with these (local)."""
-        self._others.append(other := Work(shape, cells, self._sparse))
+        self._others.append(other := Work(shape, cells, self.sparse))
         return other
 
     def release(self) -> None:
