@@ -50,12 +50,12 @@ class Parts:
     def __init__(self, problem: Problem, comm: MPI.Comm, solvers: Solver[Any, Gradient] | None = None) -> None:
         """Build them (collective); `solvers` are ranks beside these that only solve."""
         self.problem, self.comm = problem, comm
-        give_back_freed_memory()
         raise_together(comm, complaints(problem))
         raise_together(comm, memory.complaints(problem, comm))
         with ExitStack() as opened, failing_alike(comm):
             rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
+            give_back_freed_memory()
             opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
             self.responses = Responses(self.mesh, problem, self.design.local_mean)

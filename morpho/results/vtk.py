@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from morpho.errors import StorageError
 from morpho.results.grid import Grid, ImageGrid
 from morpho.results.inside import INSIDE
 from morpho.results.mesh_file import Chunk, MeshFile
@@ -16,7 +18,7 @@ from morpho.results.storage import replace_file, write_on_root, write_together
 
 CELL_NUMBER = "cell_number"  #: the same on any number of ranks
 _PIECE = re.compile(r"_\d+_\d+\.")  #: in names of files that others name
-_STEP_FILE = re.compile(r"design_(\d+)(?:_\d+)?\.p?(?:vtu|vti)")
+_STEP_FILE = re.compile(r"design_(\d+)(?:_\d+)?\.p?(?:vtu|vti)(?:\.partial)?")
 
 
 class VtkSeries:
@@ -65,12 +67,13 @@ class VtkSeries:
             self._publish(iteration, path.name)
 
         write_on_root(self._comm, path, lambda: partial.write_bytes(b""))
-        write_together(self._comm, path, lambda: _put(partial, chunks))
+        self._write_partial(path, partial, lambda: _put(partial, chunks))
         write_on_root(self._comm, self._index, publish)
 
     def _write_pieces(self, image: ImagePieces, iteration: int, cells: Fields, points: Fields) -> None:
         names = [f"design_{iteration:06d}_{rank}.{image.ending}" for rank in range(self._comm.size)]
         piece = self._folder / names[self._comm.rank]
+        partial = piece.with_name(piece.name + ".partial")
         header = self._folder / f"design_{iteration:06d}.p{image.ending}"
         samples = [{name: rows[:1] for name, rows in fields.items()} for fields in (cells, points)]
 
@@ -78,19 +81,28 @@ class VtkSeries:
             replace_file(header, image.header(names, *(written(fields, image.dtype) for fields in samples)))
             self._publish(iteration, header.name)
 
-        write_together(self._comm, piece, lambda: image.write(piece, cells, points))
+        self._write_partial(piece, partial, lambda: image.write(partial, cells, points))
+        write_together(self._comm, piece, lambda: os.replace(partial, piece))
         write_on_root(self._comm, self._index, publish)
+
+    def _write_partial(self, path: Path, partial: Path, write: Callable[[], None]) -> None:
+        """Write what becomes a file when all ranks have written; nothing stays of it otherwise (collective)."""
+        try:
+            write_together(self._comm, path, write)
+        except StorageError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def _open(self, append_from: int | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         last = -1 if append_from is None else append_from
         files = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _STEP_FILE.fullmatch(path.name))]
-        kept = [(step, path) for step, path in files if step <= last]
+        kept = [(step, path) for step, path in files if step <= last and path.suffix != ".partial"]
         self._files = {step: path.name for step, path in kept if not _PIECE.search(path.name)}
         # The index goes first: a kill in between leaves unused files, never an index to missing ones.
         self._write_index()
         for step, path in files:
-            if step not in self._files:
+            if step not in self._files or path.suffix == ".partial":
                 path.unlink()
 
     def _publish(self, iteration: int, name: str) -> None:

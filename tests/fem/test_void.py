@@ -50,6 +50,7 @@ def test_void_is_left_out():
         {"loads": [{"forces": [{"region": TIP, "total": [0, -1, 0]}, {"self_weight": [0, 0, -1]}]}]},
         {"supports": [*STRUT["supports"], {"region": TIP, "fix": "z", "value": 0.1}]},
         {"loads": [{"forces": [{"region": plane("x", 4), "total": [0, -1, 0]}]}]},  # beside the strut, too
+        {"springs": [{"region": plane("y", 2), "stiffness": [0.1, 0.1, 0.1]}]},  # on void
     ],
 )
 def test_void_is_solved_for_where_it_matters(given):

@@ -10,7 +10,7 @@ from mpi4py import MPI
 import numpy as np
 import pytest
 from helpers import evaluate, plane, random_cells, taylor_rates
-from voxel_engine_facts import BOXES, facts, problem, smooth_density
+from voxel_engine_facts import BOXES, LARGE, facts, problem, smooth_density
 
 import morpho
 from morpho.errors import InputError, SolverError
@@ -35,9 +35,9 @@ def test_equal_to_the_assembled_engine(alone):
 
 def check_void(found):
     """Most of the box is left out, and nothing but rounding of what void carries is missed."""
-    for name in BOXES:
+    for name in BOXES | LARGE:
         if name not in ("flat", "slender"):
-            assert 0.2 < found[f"{name} without void: left out"] < 0.9, name
+            assert 0.2 < found[f"{name} without void: left out"] < 0.95, name
         assert found[f"{name} without void: compliance"] < 1e-6, name
         assert found[f"{name} without void: derivative"] < 1e-5, name
 
@@ -51,8 +51,9 @@ def test_equal_on_several_ranks(mpirun, alone, ranks):
     found = json.loads(mpirun(ranks, Path(__file__).with_name("voxel_engine_facts.py")))
     assert max(value for name, value in found.items() if name.endswith("differs by")) < 1e-8
     check_void(found)
-    for name in BOXES:
+    for name in BOXES | LARGE:
         assert found[f"{name} without void: left out"] == alone[f"{name} without void: left out"]
+    for name in BOXES:
         np.testing.assert_allclose(found[f"{name}: compliance"], alone[f"{name}: compliance"], rtol=1e-9)
 
 

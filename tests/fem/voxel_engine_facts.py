@@ -20,6 +20,11 @@ BOXES: dict[str, dict[str, Any]] = {
     "odd bricks": {"size": [2.0, 1.5, 0.7], "cells": [13, 7, 5], "origin": [0.0, 1.0, -2.0]},
     "slender": {"size": [3.0, 0.25, 0.25], "cells": [37, 3, 2]},
 }
+#: large enough for several ranks to have a finest grid each, cut across z and across x
+LARGE: dict[str, dict[str, Any]] = {
+    "deep": {"size": [1.2, 1.0, 2.4], "cells": [12, 10, 24]},
+    "long": {"size": [40.0, 1.2], "cells": [400, 12]},
+}
 
 
 def problem(box: dict[str, Any], engine: str, **parts: Any) -> Any:
@@ -75,7 +80,7 @@ def strut_density(box: dict[str, Any]) -> Array:
     """A strut along x in the lower corner, grey at its sides, and a loose lump far from it."""
     *_, y, x = grids = np.meshgrid(*[np.arange(n) for n in reversed(box["cells"])], indexing="ij")
     rho = np.clip(2.5 - sum(grids[:-1]) / 2, 0.0, 1.0)
-    rho[(y == box["cells"][1] - 1) & (x == box["cells"][0] // 2)] = 0.7
+    rho[(y == box["cells"][1] - 1) & (x == box["cells"][0] // 2 + 1)] = 0.7
     return np.asarray(rho.ravel())
 
 
@@ -117,6 +122,7 @@ def facts(comm: MPI.Comm) -> dict[str, Any]:
         for what, values in assembled.items():
             found[f"{name}: {what} differs by"] = np.abs(voxel[what] - values).max() / np.abs(values).max()
         found[f"{name}: compliance"] = voxel["compliance"]
+    for name, box in (BOXES | LARGE).items():
         found |= {f"{name} without void: {what}": value for what, value in without_void(comm, box).items()}
     return found
 

@@ -27,6 +27,7 @@ class Bearing:
     components: int  #: of the state at a node
     supports: Held
     anchors: Dofs  #: held by what the temperature is exchanged with
+    springs: list[NodalForces]  #: and convection
     forces: list[NodalForces]  #: of the load cases and the dummy loads, those this rank owns
     weighs: bool  #: whether material has weight
 
@@ -43,8 +44,9 @@ class Bearing:
         return in_void(self.mesh, *self._mechanisms(self.mesh.grid(solid)))
 
     def loaded(self, shape: tuple[int, ...]) -> Dofs:
-        """Flat numbers (z, y, x) of the nodes of an array (z, y, component, x) on which loads do work (local)."""
-        dofs = np.concatenate([given.dofs[given.values != 0] for given in self.forces])
+        """Flat numbers (z, y, x) of the nodes of an array (z, y, component, x) with loads that do work, or springs
+        (local)."""
+        dofs = np.concatenate([given.dofs[given.values != 0] for given in (*self.forces, *self.springs)])
         row, x = np.divmod(np.setdiff1d(dofs, self.supports.dofs), shape[3])
         return np.asarray(row // shape[2] * shape[3] + x)
 

@@ -102,9 +102,9 @@ class VoxelEquation:
             _, x, values = by_node(mesh, self.supports.dofs, self.supports.values, self.components)
             self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
         self.weight_density = [case.weight_density(self.components) for case in problem.loads]
-        acting_here = [*self.owned_forces, *self.owned_dummies]
+        held, acts_here = (self.components, self.supports, anchors), [*self.owned_forces, *self.owned_dummies]
         weighs = any(density.any() for density in self.weight_density)
-        self._bearing = Bearing(mesh, self.planes, self.components, self.supports, anchors, acting_here, weighs)
+        self._bearing = Bearing(mesh, self.planes, *held, self.springs, acts_here, weighs)
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
@@ -165,10 +165,11 @@ class VoxelEquation:
             SolverError: a linear solve did not converge, or the result is not finite.
         """
         start = time.perf_counter()
-        self._set_up(rho)
         try:
+            self._set_up(rho)
             iterations, worst = self._solve_all(rho, rtol, at_most)
         except SolverError as failure:
+            self.cg.rest()
             if not self._void:
                 raise
             log.info("void is solved for, too, from here on, as without it %s", failure)
@@ -186,8 +187,7 @@ class VoxelEquation:
         return self._state(rho, iterations, start, converged=not loose, found=found)
 
     def _set_up(self, rho: Array) -> None:
-        """Set the solver up for a density, without void where nobody looks at it and it makes no difference
-        (collective)."""
+        """Set the solver up for a density; without void where nobody looks and it makes no difference (collective)."""
         idle = is_idle(self.material, self._E_min_ratio) and not self._bearing.weighs and not self.moving
         least = self._E_min_ratio * float(self.material.E)
         for void in (VOID * least, 0.0) if idle and not self.void_matters and self._adjoints is None else (0.0,):

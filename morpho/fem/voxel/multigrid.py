@@ -219,10 +219,11 @@ class Whole:
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
         every = Present(alone, whole.shape, present.sparse)
         self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape), every)
-        self.runs = whole_rows(mask.shape)
+        self.present, self.runs = present, whole_rows(mask.shape)
         self.is_exact = self.grid.is_exact
 
     def refresh(self) -> None:
+        self.present.look(self.E)
         self._collect(self.grid.E, self._cells, self.E)
         self.grid.refresh()
 

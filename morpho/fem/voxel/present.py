@@ -1,7 +1,7 @@
 """What of a grid takes part in a design: stretches of cells that are not void, and the nodes around them.
 
 Parts fill little of their box, and late designs are mostly void. The kernels of the cells run over `pieces`, the passes
-over nodes over `runs`; what lies between is neither read nor written.
+over nodes over `runs`. Both hold some cells and nodes without stiffness, whose values have to be numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from morpho.fem.voxel.vectors import Runs, whole_rows
 
 MANY = 0.4  #: share of the cells, or of the nodes, from which on all take part: whole rows are passed through faster
 
-#: (pieces, 5) layer, first cell along x, cells along x, first row, and the one after the last; shorter than STRETCH
+#: (pieces, 5) layer, first cell along x, cells along x, first row, and the one after the last; at most STRETCH cells
 Pieces = NDArray[np.int64]
 
 
@@ -46,18 +46,28 @@ class Present:
             pieces = find_pieces(E)
             mark_nodes(nodes, E, pieces)
             self.pieces = self._whole[0] if pieces[:, 2] @ (pieces[:, 4] - pieces[:, 3]) > MANY * E.size else pieces
-        self.planes.sum(nodes)
-        self.nodes, self.runs = None if nodes.all() else nodes, find_runs(nodes)
+        self.nodes, pairs = self._shared(nodes), nodes.copy()
+        pairs[..., :-1:2] |= nodes[..., 1::2]  # all ranks that have a node agree on what runs hold
+        self.planes.sum(pairs)
+        self.runs = find_runs(pairs)
         covered, size = self.planes.comm.allreduce(np.array([np.sum(self.runs[:, 3] - self.runs[:, 2]), nodes.size]))
         if covered > MANY * size:
             self.runs = self._whole[1]
 
+    def look(self, E: NDArray[Any]) -> None:
+        """Find the nodes of the cells (z, y, x) with stiffness, and let all take part (collective)."""
+        nodes = np.zeros(self._nodes, dtype=bool)
+        mark_nodes(nodes, E, self._whole[0])
+        self.nodes = self._shared(nodes)
+
     def covers(self, nodes: NDArray[np.int64]) -> bool:
-        """Whether nodes, by their flat number (z, y, x), take part (local)."""
-        k, j, start, after = self.runs.T
-        rows = (k * self._nodes[1] + j) * self._nodes[3]
-        at = np.searchsorted(rows + start, nodes, side="right") - 1
-        return bool(np.all((at >= 0) & (nodes < (rows + after)[at])))
+        """Whether nodes, by their flat number (z, y, x), are corners of a cell with stiffness (local)."""
+        return self.nodes is None or bool(np.all(self.nodes.reshape(-1)[nodes]))
+
+    def _shared(self, nodes: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """Those that some rank has, in place; None for all (collective)."""
+        self.planes.sum(nodes)
+        return None if nodes.all() else nodes
 
 
 def whole_pieces(cells: tuple[int, int, int]) -> Pieces:

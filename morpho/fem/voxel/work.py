@@ -86,7 +86,7 @@ class Work:
         return other
 
     def release(self) -> None:
-        """Give the memory back until the next solve; everything is zero then (local)."""
+        """Give the memory back until the next solve; all but small arrays are zero then (local)."""
         self._pages.madvise(mmap.MADV_DONTNEED)
         for other in self._others:
             if isinstance(other, Work):
