@@ -56,6 +56,8 @@ class Work:
         """The load and the moduli take the place of x, r and b (local)."""
         if self.sparse:
             self._pages.madvise(mmap.MADV_DONTNEED, 0, self._p)
+        else:
+            self.load[:] = 0
 
     def drop_moduli(self) -> None:
         """b takes the place of the moduli (local)."""
@@ -71,6 +73,7 @@ class Work:
             self._pages.madvise(mmap.MADV_DONTNEED, 0, self._b)
         else:
             self.x[:] = 0
+            self.r[:] = 0
 
     def zeros(self, shape: tuple[int, ...]) -> Floats:
         """An array that is released with the others (local)."""
