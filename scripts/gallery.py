@@ -38,6 +38,7 @@ SHOWN = [
     "overhang_cantilever_3d",
     "overhang_cantilever_3d downwards",
     "porous_infill_3d",
+    "record_cantilever",
 ]
 #: other designs of a ready problem, by what is set
 VARIANTS = {"overhang_cantilever_3d downwards": ["design.overhang.direction=-z"]}
