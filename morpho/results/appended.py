@@ -16,9 +16,9 @@ BLOCK = 1 << 15  #: bytes that are compressed at a time, as VTK's own writer has
 LEVEL = 2  #: of the compression
 PORTION = 64  #: blocks whose values are made at a time
 WIDTH = 18  #: digits of a place in the file
-KINDS = {"f": "Float", "i": "Int"}
+_TYPES = {"i": "Int", "u": "UInt", "f": "Float"}
 
-
+Numbers = NDArray[np.floating] | NDArray[np.integer]
 Fields = Mapping[str, Any]  #: of arrays, or of what makes slices (p,) or (p, c) of one when it is asked
 
 
@@ -41,13 +41,9 @@ def write_image(path: Path, head: str, cells: Fields, points: Fields, dtype: typ
         for section, fields in sections:
             say(f"    <{section}>\n")
             for name, rows in fields.items():
-                sample = stored(rows[:0], dtype)
-                kind = f"{KINDS[sample.dtype.kind]}{8 * sample.dtype.itemsize}"
-                width = sample.shape[1] if sample.ndim == 2 else 1
-                say(f'      <DataArray type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}" ')
-                say('format="appended" offset="')
-                places.append(file.tell())
-                say(f'{0:0{WIDTH}d}"/>\n')
+                where = f'format="appended" offset="{0:0{WIDTH}d}"'
+                say(f"      {data_array('DataArray', name, stored(rows[:0], dtype), where)}\n")
+                places.append(file.tell() - len('"/>\n') - WIDTH)
             say(f"    </{section}>\n")
         say('  </Piece>\n  </ImageData>\n  <AppendedData encoding="raw">\n_')
         begin = file.tell()
@@ -83,6 +79,13 @@ def _write_array(file: BinaryIO, rows: Any, dtype: type[np.floating]) -> None:
     file.seek(start)
     file.write(np.array([blocks, BLOCK, rest, *sizes], "<u8").tobytes())
     file.seek(end, os.SEEK_SET)
+
+
+def data_array(tag: str, name: str, values: Numbers, more: str = "") -> str:
+    """An array as an element of XML, with more attributes (local)."""
+    kind = f"{_TYPES[values.dtype.kind]}{8 * values.itemsize}"
+    width = values.shape[1] if values.ndim == 2 else 1
+    return f'<{tag} type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}" {more}/>'
 
 
 def stored(values: NDArray[Any], dtype: type[np.floating]) -> NDArray[Any]:

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from morpho.results.appended import Fields, Numbers, data_array
 from morpho.results.grid import Grid
-from morpho.results.pieces import Fields, Numbers, data_array
 
 BLOCK = 2**18  #: bytes that are compressed together; but for the last, blocks are as long as that
 LEVEL = 2

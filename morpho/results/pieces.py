@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
-from xml.sax.saxutils import quoteattr
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from morpho.results.appended import stored, write_image
+from morpho.results.appended import Fields, Numbers, data_array, stored, write_image
 from morpho.results.grid import ImageGrid
-
-Numbers = NDArray[np.floating] | NDArray[np.integer]
-Fields = Mapping[str, Any]  #: of `Numbers`, or of what makes slices of them
-_TYPES = {"i": "Int", "u": "UInt", "f": "Float"}
 
 
 class ImagePieces:
@@ -66,13 +60,6 @@ def document(kind: str, content: str) -> str:
     """A VTK file of XML alone."""
     head = f'<VTKFile type="{kind}" version="1.0" byte_order="LittleEndian" header_type="UInt64">'
     return f'<?xml version="1.0"?>\n{head}\n{content}</VTKFile>\n'
-
-
-def data_array(tag: str, name: str, values: Numbers, more: str = "") -> str:
-    """An array as an element of XML, with more attributes (local)."""
-    kind = f"{_TYPES[values.dtype.kind]}{8 * values.itemsize}"
-    width = values.shape[1] if values.ndim == 2 else 1
-    return f'<{tag} type="{kind}" Name={quoteattr(name)} NumberOfComponents="{width}" {more}/>'
 
 
 def _extent(low: tuple[int, ...], high: tuple[int, ...]) -> tuple[int, ...]:
