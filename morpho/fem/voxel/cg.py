@@ -168,6 +168,7 @@ class ConjugateGradients:
         norm, unit = self._norm or 1.0, self._scale * self._solid
         residual = seen = least = self._residual  # seen as it was evaluated last, in an iteration before or in this one
         rz, gain, is_seen = 0.0, math.inf, True
+        clear(p, A.runs)  # a solve that failed may have left anything
         for iteration in range(self.max_iterations + 1):
             small = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
             ends = iteration == at_most or (iteration > 0 and settled is not None and settled())
