@@ -78,8 +78,8 @@ def solved(k: int, source: str) -> Record:
 
 def page(figures: list[Record]) -> str:
     """The table as Markdown."""
-    text = "# The problem of the GPU record\n\nMade by `scripts/env python3 scripts/bench_record.py`: 2 ranks, "
-    text += "penalty, sharpness, move limit and filter\nradius stage by stage as in the record. "
+    text = "# The problem of the GPU record\n\nMade by `scripts/env python3 scripts/bench_record.py --k 80` and so on: "
+    text += "2 ranks, penalty, sharpness, move limit and filter\nradius stage by stage as in the record. "
     text += "The compliance is that of an exact solve of the returned design. The\nrecord's own is f.u / 2 k; it is "
     text += "converted here. Its seconds are those of one GPU, its loop alone takes less.\n\n"
     text += "| k | elements | source | f.u | above the record | greyness | design iterations | linear iterations "
