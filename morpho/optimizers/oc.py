@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mpi4py import MPI
 
 import numpy as np
-from numba import njit
 
-from morpho.errors import InputError, SolverError
 from morpho.interfaces import Array, Evaluation
+from morpho.optimizers.one_constraint import EVALUATED, TOLERANCE, by_secants, compiled, find_zero, negligible, sums
 
-FALLING = 0.01  #: share of derivatives below zero that a Helmholtz filter on tetrahedra may leave; such cells stay
-NEGLIGIBLE = 1e-30  #: of the largest constraint derivative: below it an entry is passive
 REVIVED = 1e-3  #: what an entry below it grows from under a projection: what is zero once would stay zero for ever
 TINY = 1e-100  #: a candidate below this stays at its lower limit
-MAX_PASSES = 200
-TOLERANCE = 1e-13  #: on the linearised constraint, relative to the range that the move limits leave it
-NARROW = 1e-13  #: relative width of the bracket of the multiplier at which the search ends
-EVALUATED = 1e-5  #: on the constraint where it is evaluated, and the width of the bracket then
 STILL = 1e-12  #: the largest candidate, stretched, at which every entry is at its lower limit, to rounding
-
-Miss = Callable[[float], tuple[float, float]]  #: of a multiplier, the constraint and its slope
-
-compiled = njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -66,14 +54,14 @@ class OC:
         allow. Entries without influence on the constraint stay. InputError if the constraint does not fit the method,
         SolverError if a value is not finite.
         """
-        negligible = self._check(x, evaluation)
+        least_weight = negligible(self.comm, "OC", x, evaluation)
         weight, value = evaluation.d_constraints[0], float(evaluation.constraints[0])
         candidate, x_new = np.empty_like(x), np.empty_like(x)
-        entries = candidate, x, weight, negligible, self.move_limit, state.lower, state.upper
+        entries = candidate, x, weight, least_weight, self.move_limit, state.lower, state.upper
         constraint_at = evaluation.constraint_at
         least = 0.0 if constraint_at is None else REVIVED
         *ends, farthest, largest = _candidates(evaluation.d_objective, self.damping, least, *entries)
-        at_low, at_high, slope = _sums(self.comm, *ends)
+        at_low, at_high, slope = sums(self.comm, *ends)
         for t, linearised, sign in ((0.0, value + at_low, 1.0), (np.inf, value + at_high, -1.0)):
             if sign * linearised >= 0.0 or slope <= 0.0:
                 _stretch(x_new, t, *entries)
@@ -82,85 +70,16 @@ class OC:
         above, largest = (float(self.comm.allreduce(most, MPI.MAX)) for most in (farthest, largest))
 
         def miss(t: float) -> tuple[float, float]:
-            change, rate = _sums(self.comm, *_stretch(x_new, t, *entries))
+            change, rate = sums(self.comm, *_stretch(x_new, t, *entries))
             return (value + change if constraint_at is None else constraint_at(x_new)), rate
 
         below = -(value + at_low) / slope  # as no entry moves faster than t candidate
         if constraint_at is None:
-            stretch = _find_zero(miss, below, above, state.stretch, TOLERANCE * (at_high - at_low))
+            stretch = find_zero(miss, below, above, state.stretch, TOLERANCE * (at_high - at_low))
         else:
             start = state.stretch or abs(below)
-            stretch = _find_zero(_by_secants(miss), STILL / largest, above, start, EVALUATED, EVALUATED, reach=4.0)
+            stretch = find_zero(by_secants(miss), STILL / largest, above, start, EVALUATED, EVALUATED, reach=4.0)
         return x_new, replace(state, stretch=stretch)
-
-    def _check(self, x: Array, evaluation: Evaluation) -> float:
-        """Return the value at which a derivative of the constraint is negligible (collective)."""
-        if evaluation.constraints.size != 1:
-            raise InputError(f"OC takes exactly one constraint, got {evaluation.constraints.size}; use MMA instead")
-        size, high, rising, falling = _survey(x, evaluation.d_objective, evaluation.d_constraints[0])
-        size, rising, falling = _sums(self.comm, size, rising, falling)
-        if not np.isfinite(size + evaluation.constraints[0]):
-            raise SolverError("OC: x, the constraint or a derivative is not finite.")
-        if falling > FALLING * rising:
-            raise InputError("OC takes a constraint whose derivatives are all >= 0; use MMA instead")
-        return float(NEGLIGIBLE * max(self.comm.allreduce(high, MPI.MAX), 0.0))
-
-
-def _by_secants(miss: Miss) -> Miss:
-    """A function whose slope is that of the secant, which knows the curvature that a linearisation leaves out."""
-    last: tuple[float, float] | None = None
-
-    def watched(t: float) -> tuple[float, float]:
-        nonlocal last
-        now, slope = miss(t)
-        if last is not None and last[0] != t:
-            slope = (now - last[1]) / (t - last[0])
-        last = t, now
-        return now, slope
-
-    return watched
-
-
-def _find_zero(
-    miss: Miss,
-    below: float,
-    above: float,
-    start: float,
-    tolerance: float,
-    narrow: float = NARROW,
-    reach: float = np.inf,
-) -> float:
-    """Zero of a monotone function that gives its value and slope, or nearly its slope, between two bounds.
-
-    Newton ends in a few steps. Bisection of the logarithm, by a factor of `reach` at most, takes over where it leaves
-    the bracket or does not halve the value.
-    """
-    t, last = (start if below < start < above else below), np.inf
-    for _ in range(MAX_PASSES):
-        now, slope = miss(t)
-        if now < 0.0:
-            below = max(below, t)
-        else:
-            above = min(above, t)
-        if abs(now) <= tolerance or above <= below * (1.0 + narrow):
-            break
-        tried, t = t, t - now / slope if slope > 0.0 else np.inf
-        if not below < t < above or abs(now) > 0.5 * last:
-            t = float(np.clip(np.sqrt(below) * np.sqrt(above), tried / reach, tried * reach))
-        last = abs(now)
-    return t
-
-
-@compiled
-def _survey(x, d_objective, weight):
-    """Sum of all absolute values; the largest weight; sums of the positive and of the negative ones."""
-    size, high, rising, falling = 0.0, -np.inf, 0.0, 0.0
-    for i in range(len(x)):
-        size += abs(x[i]) + abs(d_objective[i]) + abs(weight[i])
-        high = max(high, weight[i])
-        rising += max(weight[i], 0.0)
-        falling += max(-weight[i], 0.0)
-    return size, high, rising, falling
 
 
 @compiled
@@ -204,10 +123,3 @@ def _stretch(x_new, t, candidate, x, weight, negligible, move, lower, upper):
         change += w * (y - x[i])
         slope += w * candidate[i] if y == stretched else 0.0
     return change, slope
-
-
-def _sums(comm: MPI.Comm, *parts: float) -> list[float]:
-    """Sum each of the local parts over all ranks, in one reduction (collective)."""
-    total = np.array(parts, dtype=np.float64)
-    comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
-    return [float(one) for one in total]

@@ -58,13 +58,13 @@ def test_volume_is_hit(damping: float) -> None:
 
 
 def test_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes, sums = [], module._sums
+    passes, sums = [], module.sums
 
     def counted(comm: MPI.Comm, *parts: float | Array) -> list[float]:
         passes.append(1)
         return sums(comm, *parts)
 
-    monkeypatch.setattr(module, "_sums", counted)
+    monkeypatch.setattr(module, "sums", counted)
     rng = np.random.default_rng(2)
     x = np.full(1000, 0.4)
     one_step(x, volume_problem(x, rng.uniform(0.0, 1.0, 1000) ** 100, 0.4))
