@@ -51,6 +51,10 @@ def fields(problem: Problem, dim: int) -> list[Field]:
         found.append(Field("filtered and projected density of a trial", 16, False, True, "the update"))
     if problem.update == "mma":
         found.append(Field("designs and asymptotes of MMA, its approximation", 100, False, True, "the update"))
+    if problem.update == "simpl":
+        found.append(
+            Field("design and derivatives that SiMPL goes back to", 24, True, True, "until the next exact one")
+        )
     return found + (_of_blocks(problem, c, cases, states, dim) if registry.uses_blocks(problem.gradient.source) else [])
 
 

@@ -122,6 +122,8 @@ class Evaluation:
     d_constraints: Array  #: (m, n)
     #: value of the only constraint at another x, where that is not linear in x (collective)
     constraint_at: Callable[[Array], float] | None = None
+    error: float = 0.0  #: of the objective, relative, as far as it is known: infinite for an estimate
+    renewed: bool = False  #: whether a continuation has made another problem of it since the step before
 
 
 S = TypeVar("S")
@@ -139,6 +141,10 @@ class Status(Enum):
     """How a run ended; the value is the sentence shown to the user."""
 
     CONVERGED = "Converged: the design, or the objective over a window, no longer changes within its tolerance."
+    SWINGING = (
+        "Stopped: the design goes back and forth, and the objective makes no progress. Smaller steps "
+        "(optimizer.move_limit) may go further."
+    )
     ITERATION_LIMIT = (
         "Stopped at optimizer.max_iterations. If the objective is still falling, raise it and run `morpho resume`."
     )
@@ -167,6 +173,7 @@ class Status(Enum):
         """Exit status of the command line."""
         return {
             "CONVERGED": 0,
+            "SWINGING": 0,
             "ITERATION_LIMIT": 0,
             "INTERRUPTED": 130,
             "TIME_LIMIT": 130,

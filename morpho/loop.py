@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,12 +16,15 @@ import numpy as np
 
 from morpho.errors import NotFiniteError
 from morpho.gradients.physics import from_state
-from morpho.interfaces import Array, DesignMap, Evaluation, Gradient, Status
+from morpho.gradients.supervisor import Advice
+from morpho.interfaces import Array, DesignMap, Evaluation, Status
 from morpho.interrupt import Interrupt
 from morpho.parallel import largest_change
 from morpho.parts import Parts
 from morpho.step import Restart, Step
-from morpho.stopping import FEASIBLE, has_converged, without_drift
+from morpho.stopping import FEASIBLE, has_converged, is_flat, remembered, swings, without_drift
+
+log = logging.getLogger("morpho")
 
 TIGHT = 1e-5  #: relative residual of the solve for the values of the returned design, where solver.rtol is larger
 
@@ -39,24 +45,26 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     rule = parts.problem.optimizer
     start = time.perf_counter()
     iteration = restart.iteration + 1
-    stage_is_new = parts.enter_iteration(iteration)
-    design = parts.design.at(iteration)
+    place = iteration + restart.ahead
+    stage_is_new = parts.enter_iteration(place)
+    design = parts.design.at(place)
     x = parts.supervisor.leap(iteration, restart.x, design, stage_is_new)
-    drawn = parts.design.realise(iteration, x)
-    is_last = iteration >= rule.max_iterations
+    drawn = parts.design.realise(place, x)
+    is_last = place >= rule.max_iterations
     advice = parts.supervisor.advise(
         iteration,
         drawn.solved,
-        parts.problem.move_limit(iteration),
+        parts.problem.move_limit(place),
         stage_is_new,
-        stage_ends=not is_last and parts.parameters(iteration) != parts.parameters(iteration + 1),
+        stage_ends=not is_last and parts.parameters(place) != parts.parameters(place + 1),
         may_go_back=not is_last or restart.anchor_is_feasible,
+        left=rule.max_iterations - place,
     )
     state = restart.state
     if advice.rollback:
         assert restart.anchor is not None
         x, state = restart.anchor
-        drawn = parts.design.realise(iteration, x)
+        drawn = parts.design.realise(place, x)
     elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
         restart = replace(restart, anchor=(x, state))
     gradient = advice.gradient
@@ -73,6 +81,7 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     )
     if not _is_finite(parts.comm, evaluation):
         raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
+    evaluation = replace(evaluation, error=_error(parts, advice), renewed=stage_is_new)
     for _, functional in parts.evolving:
         functional.advance()
     x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
@@ -85,16 +94,21 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
         iteration=iteration,
         x=x_next,
         state=state,
-        objectives=(*earlier, evaluation.objective)[-rule.window :],
+        objectives=(*earlier, evaluation.objective)[-remembered(rule) :],
+        changes=(*(restart.changes if earlier else ()), change)[-remembered(rule) :],
         exact_solves=restart.exact_solves + (gradient.kind == "exact") + advice.extra_solves,
         linear_iterations=restart.linear_iterations + gradient.linear_iterations,
         anchor=restart.anchor,
         anchor_is_feasible=restart.anchor_is_feasible,
+        ahead=restart.ahead,
     )
-    status = interrupt.requested() or _ending(parts, restart, change, worst, advice.move_limit, gradient)
+    status = interrupt.requested() or _ending(parts, restart, worst, advice)
+    if status is None:
+        restart = replace(restart, ahead=restart.ahead + _left_out(parts, restart, worst, advice))
     volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
     return Step(
         iteration=iteration,
+        place=place,
         objective=evaluation.objective,
         gradient=gradient,
         x=x,
@@ -112,14 +126,38 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     )
 
 
-def _ending(
-    parts: Parts, restart: Restart, change: float, worst: float, move_limit: float, gradient: Gradient
-) -> Status | None:
+def _error(parts: Parts, advice: Advice) -> float:
+    """How far the objective may be off, relative; infinite for an estimate (local)."""
+    if advice.gradient.kind == "exact":
+        return parts.problem.solver.rtol
+    loose = parts.supervisor.spec.correction_rtol
+    return loose if advice.how == "correction" and loose is not None else math.inf
+
+
+def _ending(parts: Parts, restart: Restart, worst: float, advice: Advice) -> Status | None:
     """Whether the run has come to its end by itself (collective)."""
-    rule, iteration = parts.problem.optimizer, restart.iteration
-    if parts.problem.settled(iteration) and has_converged(rule, change, restart.objectives, worst, move_limit):
-        return Status.CONVERGED if parts.supervisor.confirms(gradient) else None
-    return Status.ITERATION_LIMIT if iteration >= rule.max_iterations else None
+    rule, place = parts.problem.optimizer, restart.iteration + restart.ahead
+    if parts.problem.settled(place):
+        status = None
+        if has_converged(rule, restart.changes[-1], restart.objectives, worst, advice.move_limit):
+            status = Status.CONVERGED
+        elif swings(rule, restart.changes, restart.objectives, worst):
+            status = Status.SWINGING
+        if status is not None:
+            return status if parts.supervisor.confirms(advice.gradient) else None
+    return Status.ITERATION_LIMIT if place >= rule.max_iterations else None
+
+
+def _left_out(parts: Parts, restart: Restart, worst: float, advice: Advice) -> int:
+    """Iterations of the plan that are left out since the stage ends here; only known objectives tell (local)."""
+    rule, place = parts.problem.optimizer, restart.iteration + restart.ahead
+    ends = [stage.until or 0 for stage in rule.stages[:-1]]
+    stage = bisect_left(ends, place)
+    known = _error(parts, advice) < math.inf and not advice.rollback
+    if not known or place in ends or stage == len(ends) or not is_flat(rule, restart.objectives, worst):
+        return 0
+    log.info(f"it {restart.iteration}: the objective is flat; stage {stage + 1} of {len(ends) + 1} ends here")
+    return ends[stage] - place
 
 
 def certify(parts: Parts, step: Step) -> Step:

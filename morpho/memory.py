@@ -17,7 +17,7 @@ TORCH = 0.25e9  #: bytes of a rank more where a source imports torch
 EDGES = 1.06  #: bytes of a field over those that its elements alone would take
 CASE = 90  #: bytes per element and load case of the assembled engine
 BLOCKS = 550  #: bytes per element more of a source that works on blocks, there
-MMA = 100  #: bytes per element more of this optimizer, there
+UPDATES = {"mma": 100, "simpl": 24}  #: bytes per element more of these optimizers, there
 MATRIX = {2: 2000, 3: 4000}  #: bytes per unknown of an assembled matrix with its solver
 NEIGHBOUR = 12  #: bytes per element and neighbour in a cone filter of the assembled engine
 CELLS = 2**31  #: more of them no rank can number
@@ -38,7 +38,7 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
         within = math.pi * reach**2 if dim == 2 else 4 / 3 * math.pi * reach**3
         total += NEIGHBOUR * n_cells * min(within, n_cells)
     total += (BLOCKS if registry.uses_blocks(problem.gradient.source) else 0) * n_cells
-    total += (MMA if problem.update == "mma" else 0) * n_cells
+    total += UPDATES.get(problem.update, 0) * n_cells
     return total + ranks * _process(problem, "assembled")
 
 

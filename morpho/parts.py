@@ -25,7 +25,7 @@ from morpho.interfaces import Array, Gradient, GradientSource
 from morpho.machine import give_back_freed_memory
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
-from morpho.optimizers import MMA, OC
+from morpho.optimizers import MMA, OC, SiMPL
 from morpho.parallel import failing_alike, raise_together
 from morpho.problem.base import value_at
 from morpho.problem.check import check_consistency, check_dimension
@@ -34,6 +34,7 @@ from morpho.responses import Responses
 from morpho.sensing import make_functionals
 from morpho.step import Restart
 
+UPDATES = {"oc": OC, "mma": MMA, "simpl": SiMPL}
 LIMITED_LAST = 10  #: exact gradients at the end where displacements have a limit: an estimated one is soon beyond it
 
 
@@ -70,7 +71,7 @@ class Parts:
             self._replicas_opened = opened.enter_context(ExitStack())
             self.supervisor = self._supervised(solvers)
             self._opened = opened.pop_all()
-        self.optimizer: OC | MMA = (OC if problem.update == "oc" else MMA)(comm, move_limit=problem.move_limit(1))
+        self.optimizer: OC | MMA | SiMPL = UPDATES[problem.update](comm, move_limit=problem.move_limit(1))
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:

@@ -186,7 +186,7 @@ class Recorder:
             recorder._on_root(recorder._retake)
             found = load_restart(parts, folder)
             restart = found.restart
-            if restart.iteration >= parts.problem.optimizer.max_iterations:
+            if restart.iteration + restart.ahead >= parts.problem.optimizer.max_iterations:
                 raise InputError(
                     f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
                     f"--set optimizer.max_iterations={2 * restart.iteration}"
@@ -296,7 +296,7 @@ class Recorder:
         Raises:
             StorageError: on all ranks, if any could not write.
         """
-        parameters = self.parts.parameters(step.iteration)
+        parameters = self.parts.parameters(step.place)
         self._progress.show(step, parameters)
         if step.iteration == 1:
             for line in displacement_slips(self.parts):

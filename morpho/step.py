@@ -21,10 +21,12 @@ class Restart:
     x: Array  #: (n,) design variable of the next one
     state: Any  #: of the optimizer
     objectives: tuple[float, ...] = ()  #: of the present continuation stage
+    changes: tuple[float, ...] = ()  #: largest change of a design variable by each of these updates
     exact_solves: int = 0
     linear_iterations: int = 0
     anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
     anchor_is_feasible: bool = True  #: whether the design there keeps the constraints
+    ahead: int = 0  #: iterations of the plan that were left out, as stages ended early
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Step:
     """One design iteration: a design, what is known of it, and the update that follows from it."""
 
     iteration: int
+    place: int  #: in the plan of continuations: the iteration, and those that were left out
     objective: float
     gradient: Gradient  #: of the compliance, with respect to rho
     x: Array  #: (n,) design variable, owned cells
@@ -57,7 +60,7 @@ class Step:
     def with_densities(self, realise: Callable[[int, Array], Realised]) -> Step:
         """With the densities that follow from its x (collective)."""
         x = self.x.astype(np.float64)
-        drawn = realise(self.iteration, x)
+        drawn = realise(self.place, x)
         grown = None if drawn.grown is None else drawn.grown[0]
         return replace(self, x=x, rho=drawn.rho, solved=drawn.solved, grown=grown)
 

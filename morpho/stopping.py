@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from morpho.problem.solving import OptimizerSpec
 
 FEASIBLE = 1e-3
+FLAT = 5  #: designs over which the objective of a stage that ends early has to be flat
+DAMPED = 0.5  #: factor by which changes have to fall from one window to the next in order to count as dying down
 
 
 def without_drift(objectives: Sequence[float], since: int, drift: float) -> tuple[float, ...]:
@@ -45,3 +47,37 @@ def has_converged(
     recent = objectives[-rule.window :]
     spread = max(recent) - min(recent)
     return len(recent) == rule.window and spread <= rule.objective_tolerance * abs(recent[-1])
+
+
+def remembered(rule: OptimizerSpec) -> int:
+    """Designs whose objectives and changes have to be remembered (local)."""
+    return max(2 * rule.window, FLAT)
+
+
+def swings(rule: OptimizerSpec, changes: Sequence[float], objectives: Sequence[float], worst_constraint: float) -> bool:
+    """Whether the design goes back and forth within bounds, and nothing comes of it (local).
+
+    From one window to the next the objective has neither sunk nor risen by more than `objective_tolerance`, by its
+    least, its mean and its largest value; nor does its least value sink within the second. The changes do not die
+    down, and the design is one of the better half of the swing.
+
+    Args:
+        changes: largest change of a design variable by every update that the objectives belong to.
+    """
+    n = rule.window
+    if rule.objective_tolerance == 0 or worst_constraint > FEASIBLE or min(len(objectives), len(changes)) < 2 * n:
+        return False
+    before, now = objectives[-2 * n : -n], objectives[-n:]
+    slack = rule.objective_tolerance * abs(now[-1])
+    progress = max(min(before) - min(now), (sum(before) - sum(now)) / n, min(now[: n // 2]) - min(now[n // 2 :]))
+    if progress > slack or max(now) > max(before) + slack or now[-1] > (min(now) + max(now)) / 2:
+        return False
+    return sum(changes[-n:]) >= DAMPED * sum(changes[-2 * n : -n])
+
+
+def is_flat(rule: OptimizerSpec, objectives: Sequence[float], worst_constraint: float) -> bool:
+    """Whether the objective of a stage hardly changes any more (local)."""
+    recent = objectives[-FLAT:]
+    if rule.stage_tolerance is None or worst_constraint > FEASIBLE or len(recent) < FLAT:
+        return False
+    return max(recent) - min(recent) <= rule.stage_tolerance * abs(recent[-1])

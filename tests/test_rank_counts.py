@@ -58,6 +58,8 @@ PROBLEMS = {
     "hexahedra_multigrid": BOX_3D % ("hexahedron", "sensitivity"),
     "tetrahedra_multigrid_mma": BOX_3D % ("tetrahedron", "cone") + "optimizer: {kind: mma}\n",
     "gmsh_plate_refined": PLATE,
+    "gmsh_plate_simpl": PLATE + "optimizer: {kind: simpl}\n",
+    "helmholtz_projection_simpl": PROJECTED + "optimizer: {kind: simpl}\n",
     "helmholtz_projection": PROJECTED,
     "helmholtz_projection_mma": PROJECTED + "optimizer: {kind: mma, move_limit: 0.1}\n",
 }

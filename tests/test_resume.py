@@ -20,6 +20,7 @@ from morpho.results.history import read_history
 ENDLESS = settings("optimizer.max_iterations=2000")
 CASES = {
     "oc": "optimizer: {kind: oc, tolerance: 0, objective_tolerance: 0}",
+    "simpl": "optimizer: {kind: simpl, tolerance: 0, objective_tolerance: 0}",
     "mma": "optimizer: {kind: mma, move_limit: 0.1, tolerance: 0, objective_tolerance: 0}",
 }
 #: Goes on changing long after the kill.

@@ -13,6 +13,9 @@ from morpho.errors import InputError
 from morpho.fem.material import Simp
 from morpho.parts import Parts
 from morpho.problem.base import value_at
+from morpho.results.history import read_history
+
+COMM = MPI.COMM_SELF
 
 PROJECTED = "design.projection={eta: 0.5, beta: 1}"
 ROWS = (
@@ -85,6 +88,42 @@ def test_given_twice(tmp_path: Path) -> None:
     twice = ("material.penalty={start: 1, max: 3, step: 1, every: 5}", "optimizer.stages=[{penalty: 2}]")
     with pytest.raises(InputError, match="give one of them"):
         morpho.solve(load(tmp_path, *twice), comm=MPI.COMM_SELF)
+
+
+EARLY = "optimizer.stages=[{until: 30, penalty: 1}, {until: 60, penalty: 2}, {penalty: 3}]"
+
+
+@pytest.mark.parametrize("source", ["exact", "secant"])
+def test_stages_end_early_once_the_objective_is_flat(tmp_path: Path, source: str) -> None:
+    common = [EARLY, f"gradient.source={source}", "optimizer.objective_tolerance=0", "optimizer.tolerance=0"]
+    problem = load(tmp_path, *common, "optimizer.max_iterations=80", "optimizer.stage_tolerance=0.01")
+    result = morpho.solve(problem, tmp_path / "run", MPI.COMM_SELF)
+    history = read_history(tmp_path / "run" / "history.csv")
+    counts = [int(np.sum(history["penalty"] == penalty)) for penalty in (1, 2, 3)]
+    assert all(5 <= count < 30 for count in counts[:2]), counts
+    assert counts[2] == 20, "the last stage has the iterations that it was to have"
+    assert result.iterations == sum(counts)
+    for end in np.cumsum(counts)[:2]:
+        last = history["objective"][end - 5 : end]
+        assert np.ptp(last) <= 0.02 * last[-1]
+        if source == "secant":
+            assert set(history["step"][end - 1 : end + 1]) <= {"exact", "correction"}
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"it {counts[0]}: the objective is flat; stage 1 of 3 ends here" in log
+
+
+def test_a_resumed_run_is_where_it_was_in_its_stages(tmp_path: Path) -> None:
+    common = [EARLY, "optimizer.objective_tolerance=0", "optimizer.tolerance=0", "optimizer.stage_tolerance=0.01"]
+    whole = [step.objective for step in morpho.iterate(load(tmp_path, *common, "optimizer.max_iterations=66"), COMM)]
+    morpho.solve(load(tmp_path, *common, "optimizer.max_iterations=62"), tmp_path / "run", COMM)
+    again = morpho.resume(tmp_path / "run", load(tmp_path, *common, "optimizer.max_iterations=66"), comm=COMM)
+    assert again.iterations == len(whole) < 60
+    assert again.objective == pytest.approx(whole[-1], rel=1e-6)
+
+
+def test_a_tolerance_of_stages_needs_stages(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no stages that could end early"):
+        morpho.solve(load(tmp_path, "optimizer.stage_tolerance=0.01"), comm=COMM)
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5, 2.0, 2.5, 3.5, 4.5, 5.0, 2.7])

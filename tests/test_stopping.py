@@ -5,14 +5,16 @@ from pathlib import Path
 
 from mpi4py import MPI
 
+import numpy as np
 import pytest
 from running import write_mbb
 
 import morpho
 from morpho import Status
 from morpho.problem.solving import OptimizerSpec
+from morpho.results.history import read_history
 from morpho.step import Step
-from morpho.stopping import FEASIBLE, has_converged, without_drift
+from morpho.stopping import FEASIBLE, has_converged, swings, without_drift
 
 CHANGE_ONLY = "optimizer.objective_tolerance=0"
 WINDOW_ONLY = "optimizer.tolerance=0"
@@ -107,3 +109,30 @@ def test_drift_of_estimates_is_taken_out():
     assert found == pytest.approx(truth[:4])
     assert without_drift(truth, 1, 0.9) == pytest.approx(truth)
     assert without_drift(truth, 4, -0.5) == without_drift(truth, 4, math.nan) == ()
+
+
+def test_swings_within_bounds() -> None:
+    rule = OptimizerSpec(objective_tolerance=1e-3, window=4)
+    swing, steady = [1.02, 1.0] * 4, [0.2] * 8
+    assert swings(rule, steady, swing, 0.0)
+    assert not swings(rule, steady[1:], swing[1:], 0.0), "two windows are needed"
+    assert not swings(rule, steady, [1.0, 1.02] * 4, 0.0), "the worse half of the swing is not kept"
+    assert not swings(rule, steady, [1.03, 1.01] * 2 + [1.02, 1.0] * 2, 0.0), "progress"
+    assert not swings(rule, steady, [1.02, 1.0] * 2 + [1.03, 1.0] * 2, 0.0), "it grows"
+    assert not swings(rule, [0.2] * 4 + [0.2, 0.1, 0.05, 0.02], swing, 0.0), "it dies down"
+    assert not swings(rule, steady, swing, 2 * FEASIBLE)
+    assert not swings(rule.model_copy(update={"objective_tolerance": 0.0}), steady, swing, 0.0), "told to go on"
+
+
+def test_a_run_that_swings_says_so_in_its_last_line(tmp_path: Path) -> None:
+    """Steps too long for the projection throw the design back and forth."""
+    rough = ("design.projection={beta: 8}", "mesh.box.cells=[24, 8]", "optimizer.move_limit=0.2", "optimizer.kind=oc")
+    problem = morpho.load_problem(write_mbb(tmp_path), [*rough, "optimizer.tolerance=0"])
+    result = morpho.solve(problem, tmp_path / "run", MPI.COMM_SELF)
+    assert (result.status, result.status.exit_code) == (Status.SWINGING, 0)
+    history = read_history(tmp_path / "run" / "history.csv")
+    last = history["objective"][-problem.optimizer.window :]
+    assert result.iterations == len(history["objective"]) < 200
+    assert np.ptp(last) > 20 * problem.optimizer.objective_tolerance * last[-1]
+    assert last[-1] < (last.min() + last.max()) / 2
+    assert "goes back and forth" in (tmp_path / "run" / "log.txt").read_text()

@@ -132,6 +132,7 @@ class Supervisor:
         self.last = spec.last if spec.last is not None else last
         self.schedule = Schedule(gap=float(spec.every or 1))
         self._inexact = Inexact(physics)
+        self._left = 0  #: iterations after the present one
         self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
         self._anchor: Floats | None = None  #: rho of the last correction that was not taken back
         self._exact: Gradient | None = None  #: the one that steps are taken back to
@@ -150,6 +151,7 @@ class Supervisor:
         stage_is_new: bool = False,
         stage_ends: bool = False,
         may_go_back: bool = True,
+        left: int | None = None,
     ) -> Advice:
         """The gradient to use at rho (n,), and how far to go with it, up to the usual move limit (collective).
 
@@ -157,8 +159,10 @@ class Supervisor:
             stage_is_new: whether a continuation parameter changed.
             stage_ends: whether one changes with the next iteration.
             may_go_back: whether the design that steps would be taken back to can be returned.
+            left: iterations after this one at most; default: up to `max_iterations`.
         """
         plan, self._move_limit = self.schedule, move_limit
+        self._left = self.optimizer.max_iterations - iteration if left is None else left
         plan.since += 1
         if stage_is_new:
             self._exact, plan.best = None, math.inf  # the objective is another one now
@@ -223,7 +227,7 @@ class Supervisor:
     def _reason(self, iteration: int, rho: Array, stage_is_new: bool, stage_ends: bool) -> str:
         """Why a correction is due, empty if none is (collective)."""
         plan, spec = self.schedule, self.spec
-        if self._is_last(iteration):
+        if self._is_last:
             return "the last iterations"
         if iteration <= self.warm_up or self._anchor is None:
             return "warm-up"
@@ -231,7 +235,7 @@ class Supervisor:
             return ""
         if stage_is_new or stage_ends:
             return "a continuation parameter changes"
-        if self.last and iteration == self.optimizer.max_iterations - AHEAD and plan.since > 1:
+        if self.last and self._left == AHEAD and plan.since > 1:
             return "the end is near"
         if plan.since >= self.gap:
             return "the interval is over"
@@ -241,8 +245,9 @@ class Supervisor:
                 return "the design has moved"
         return ""
 
-    def _is_last(self, iteration: int) -> bool:
-        return self.schedule.confirm or iteration > self.optimizer.max_iterations - self.last
+    @property
+    def _is_last(self) -> bool:
+        return self.schedule.confirm or self._left < self.last
 
     def _objection(self, estimate: Gradient) -> str:
         """What is wrong with an estimate, empty if nothing (collective)."""
@@ -260,7 +265,7 @@ class Supervisor:
     def _correct(self, iteration: int, rho: Array, may_go_back: bool) -> Advice:
         plan, spec = self.schedule, self.spec
         strict = spec.acceptance == "descent"
-        tight = strict or self._is_last(iteration) or spec.correction_rtol is None or not self.card.loose
+        tight = strict or self._is_last or spec.correction_rtol is None or not self.card.loose
         before = self._exact
         guesses: list[Gradient | None] = [None, None]
         if self._anchor is not None and self.card.corrected:
@@ -273,7 +278,7 @@ class Supervisor:
         error, rival_error = (self._error(guess, exact) for guess in guesses)
         now = self._measured(exact)
         lowest = plan.measure if strict else min(plan.best, plan.measure)
-        share = 0.0 if strict else min(spec.rollback, ASTRAY) if self._is_last(iteration) else spec.rollback
+        share = 0.0 if strict else min(spec.rollback, ASTRAY) if self._is_last else spec.rollback
         floor = 0.0 if self.measure is None else self.measure.floor(exact)
         allowed = share * max(abs(lowest), floor)
         rises = before is not None and now > lowest + allowed
@@ -296,7 +301,7 @@ class Supervisor:
         again = 0
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
             used = before.in_double()
-            if self._is_last(iteration) and used.kind != "exact" and self._anchor is not None:
+            if self._is_last and used.kind != "exact" and self._anchor is not None:
                 used, again = from_state(self.physics, self.physics.solve(self._anchor.astype(np.float64))), 1
             cost = exact.linear_iterations + again * used.linear_iterations, exact.seconds + again * used.seconds
             used = replace(used, linear_iterations=cost[0], seconds=cost[1])

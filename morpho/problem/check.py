@@ -261,6 +261,7 @@ def check_consistency(problem: Problem) -> list[str]:
         )
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
+    said += _mirror_descent(problem) if problem.optimizer.kind == "simpl" else []
     said += _stages(problem) + _robust(problem) + check_making.complaints(problem.design)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
@@ -273,6 +274,25 @@ def check_consistency(problem: Problem) -> list[str]:
     return said
 
 
+def _mirror_descent(problem: Problem) -> list[str]:
+    """Complaints about what SiMPL cannot do (local)."""
+    said, objective = [], problem.objective
+    if [constraint.kind for constraint in problem.constraints] != ["volume"]:
+        said.append("optimizer.kind: simpl takes one volume constraint; use mma")
+    if objective.kind == "black_box":
+        said.append("optimizer.kind: simpl needs exact derivatives now and then, and a black box has none; use oc")
+    if objective.kind == "displacement":
+        said.append("optimizer.kind: simpl cuts a mechanism in two, where nothing moves any more; use mma")
+    if isinstance(objective, Objective) and objective.over == "worst":
+        said.append("optimizer.kind: simpl does not settle between load cases; use mma for the worst of them")
+    if problem.design.filter.kind == "sensitivity":
+        said.append(
+            "optimizer.kind: simpl needs the derivatives of the objective as it is, and a sensitivity filter gives "
+            "others; use a cone filter, or oc"
+        )
+    return said
+
+
 def _stages(problem: Problem) -> list[str]:
     """Complaints about stages that are out of order, or change what is not there (local)."""
     stages, said = problem.optimizer.stages, []
@@ -282,6 +302,8 @@ def _stages(problem: Problem) -> list[str]:
             said.append(f"optimizer.stages[{i}].until: missing; only the last stage needs none")
         elif next_end is not None and next_end <= end:
             said.append(f"optimizer.stages[{i + 1}].until: got {next_end}, not after {end}, where the one before ends")
+    if problem.optimizer.stage_tolerance is not None and len(stages) < 2:
+        said.append("optimizer.stage_tolerance: there are no stages that could end early; leave it out")
     given = {name for name in ("penalty", "beta", "radius") if any(getattr(stage, name) for stage in stages)}
     design = problem.design
     if "beta" in given and design.projection is None:

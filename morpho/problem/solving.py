@@ -24,12 +24,14 @@ class OptimizerSpec(Spec):
     """Design update and stopping rule.
 
     The run stops once no design variable changed by more than `tolerance`. It also stops once the objective stayed
-    within `objective_tolerance` (relative) over the last `window` iterations with all constraints met. It never stops
-    while a continuation is still under way.
+    within `objective_tolerance` (relative) over the last `window` iterations with all constraints met, or went up and
+    down over two windows without getting anywhere. It never stops while a continuation is still under way.
     """
 
-    kind: Literal["auto", "oc", "mma"] = Field(
-        "auto", description="auto: oc for compliance with one volume constraint and no self weight, else mma"
+    kind: Literal["auto", "oc", "mma", "simpl"] = Field(
+        "auto",
+        description="auto: oc for compliance with one volume constraint and no self weight, else mma; simpl, mirror "
+        "descent, for one volume constraint",
     )
     move_limit: Number | None = Field(
         None,
@@ -38,6 +40,9 @@ class OptimizerSpec(Spec):
         description="largest change of a design variable; default 0.2, with a projection 1.6/beta at most",
     )
     stages: tuple[Stage, ...] = Field((), description="continuation of everything, row by row")
+    stage_tolerance: Positive | None = Field(
+        None, description="a stage ends early once the objective changed by less, relative, over five designs"
+    )
     max_iterations: Whole = Field(200, ge=0, description="0: solve the start, and change nothing")
     tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
     objective_tolerance: Number = Field(5e-4, ge=0)

@@ -403,7 +403,7 @@ class Problem(Spec):
         return any(any(force.self_weight or ()) for case in self.loads for force in case.forces)
 
     @property
-    def update(self) -> Literal["oc", "mma"]:
+    def update(self) -> Literal["oc", "mma", "simpl"]:
         """The design update in force."""
         if self.optimizer.kind != "auto":
             return self.optimizer.kind
