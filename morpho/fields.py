@@ -48,7 +48,7 @@ def fields(problem: Problem, dim: int) -> list[Field]:
     if problem.gradient.source == "exact":
         found.append(Field("strain energies", 8 * cases, False, True, "a step"))
     if projected:
-        found.append(Field("filtered and projected density of a trial", 16, False, True, "the update"))
+        found.append(Field("x with what is around it, density of a trial", 16, False, True, "the update"))
     if problem.update == "mma":
         found.append(Field("designs and asymptotes of MMA, its approximation", 100, False, True, "the update"))
     if problem.update == "simpl":

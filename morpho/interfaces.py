@@ -120,7 +120,8 @@ class Evaluation:
     d_objective: Array  #: (n,)
     constraints: Array  #: (m,), feasible when <= 0, normalised to O(1)
     d_constraints: Array  #: (m, n)
-    #: value of the only constraint at another x, where that is not linear in x (collective)
+    #: value of the only constraint at another x, where that is not linear in x (collective); an optimizer that
+    #: evaluates it does so last at the x that it returns, and does not change that any more
     constraint_at: Callable[[Array], float] | None = None
     error: float = 0.0  #: of the objective, relative, as far as it is known: infinite for an estimate
     renewed: bool = False  #: whether a continuation has made another problem of it since the step before

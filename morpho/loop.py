@@ -17,7 +17,7 @@ import numpy as np
 from morpho.errors import NotFiniteError
 from morpho.gradients.physics import from_state
 from morpho.gradients.supervisor import Advice
-from morpho.interfaces import Array, DesignMap, Evaluation, Status
+from morpho.interfaces import Evaluation, Status
 from morpho.interrupt import Interrupt
 from morpho.parallel import largest_change
 from morpho.parts import Parts
@@ -69,7 +69,7 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
         restart = replace(restart, anchor=(x, state))
     gradient = advice.gradient
     smooth = partial(parts.design.smooth, x)
-    image = partial(_image, design) if parts.design.is_curved else None
+    image = partial(parts.design.trial, place) if parts.design.is_curved else None
     evaluation = parts.responses.evaluate(
         drawn.rho,
         gradient,
@@ -178,11 +178,6 @@ def certify(parts: Parts, step: Step) -> Step:
     )
     constraints = evaluation.constraints
     return replace(step, objective=evaluation.objective, constraints=constraints, gradient=exact, restart=restart)
-
-
-def _image(design: DesignMap, x: Array) -> Array:
-    """(n,) physical density of a design variable (collective)."""
-    return design.apply(x)[0]
 
 
 def _is_finite(comm: MPI.Comm, evaluation: Evaluation) -> bool:

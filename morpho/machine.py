@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  #: of malloc.h
+SPARED = 10 << 20  #: bytes of an array up to which it is worth keeping the memory: a million doubles and some
 
 
 def physical_memory() -> int:
@@ -19,12 +20,13 @@ def physical_memory() -> int:
     return physical
 
 
-def give_back_freed_memory() -> None:
-    """Let arrays of a megabyte and more go back to the machine as soon as they are freed (local).
+def share_out_freed_memory() -> None:
+    """Let small arrays have the memory of those that are freed, and that of large ones go back to the machine (local).
 
-    PETSc turns that off for its process; a run would keep all it ever had. It is glibc that can be told.
+    What is fresh comes in pages of 4 kB, and taking one costs as much as ten passes through it. Large arrays get large
+    pages, and are what counts at the peak: PETSc lets a process keep all it ever had. It is glibc that can be told.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 1 << 16), (M_MMAP_THRESHOLD, 1 << 20), (M_TRIM_THRESHOLD, 1 << 20)):
+        for option, value in ((M_MMAP_MAX, 1 << 16), (M_MMAP_THRESHOLD, SPARED), (M_TRIM_THRESHOLD, 1 << 30)):
             mallopt(option, value)

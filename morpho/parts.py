@@ -22,7 +22,7 @@ from morpho.functionals.functional import Evolving
 from morpho.gradients import Supervisor, Tools, registry
 from morpho.gradients.decoupling import Solver
 from morpho.interfaces import Array, Gradient, GradientSource
-from morpho.machine import give_back_freed_memory
+from morpho.machine import share_out_freed_memory
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
 from morpho.optimizers import MMA, OC, SiMPL
@@ -56,7 +56,7 @@ class Parts:
         with ExitStack() as opened, failing_alike(comm):
             rest_collector(opened, comm)
             self.mesh, self.physics = _state_equation(problem, comm)
-            give_back_freed_memory()
+            share_out_freed_memory()
             opened.push(self.physics)
             self.design = opened.enter_context(Design(self.mesh, problem))
             self.responses = Responses(self.mesh, problem, self.design.local_mean)

@@ -16,7 +16,8 @@ from morpho.design.making import Making
 from morpho.design.passive import PassiveCells
 from morpho.design.projection import HeavisideProjection
 from morpho.design.realisations import Realised
-from morpho.design.voxel_cone import VoxelNeighbourhood
+from morpho.design.tried import Tried
+from morpho.design.voxel_cone import ProjectedCone, VoxelNeighbourhood
 from morpho.fem.helmholtz import HelmholtzPde
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
 from morpho.fem.voxel.part_helmholtz import PartHelmholtz
@@ -78,6 +79,7 @@ class Design:
 
         spec = problem.design.filter
         self._filters: dict[float, list[DesignMap]] = {}  #: by radius
+        self._tried = Tried()
         self.sensitivity_filter: SensitivityFilter | None = None
         self.too_coarse = 0.0  #: share of the volume where the cells smooth more than the filter should
         for place, radius in problem.radii.items():
@@ -100,15 +102,23 @@ class Design:
 
     def at(self, iteration: int) -> Chain:
         """The map in force at a design iteration (local)."""
-        projection = self._projection(iteration)
-        projected = [projection] if projection else []
-        return Chain([*self._before, *self._filter(iteration), *projected, *self._shape, self.passive])
+        return Chain([*self._before, *self._projected(iteration), *self._shape, self.passive])
+
+    def _projected(self, iteration: int) -> list[DesignMap]:
+        """Filter and projection (local)."""
+        filters, projection = self._filter(iteration), self._projection(iteration)
+        if projection is None:
+            return filters
+        match filters:
+            case [ConeFilter(neighbourhood=VoxelNeighbourhood() as around)]:
+                return [ProjectedCone(around, projection)]
+        return [*filters, projection]
 
     def realise(self, iteration: int, x: Array) -> Realised:
         """The physical densities of a design variable (n,) at a design iteration (collective)."""
         robust = self.problem.design.robust
         if robust is None:
-            rho, pullback = self.at(iteration).apply(x)
+            rho, pullback = self._tried.found(self._in_force(iteration), x) or self.at(iteration).apply(x)
             return Realised(rho, pullback, rho, pullback)
         assert self.problem.beta is not None
         beta = value_at(self.problem.beta, iteration)
@@ -119,6 +129,18 @@ class Design:
             return rho, lambda d: unfilter(pullback(d))
 
         return Realised(*at(0.5), *at(1 - robust.eta), at(robust.eta))
+
+    def trial(self, iteration: int, x: Array) -> Array:
+        """The physical density of a design variable (n,) that may be the next one (collective).
+
+        It is kept for `realise`, and good until the next trial; nobody may change an x that has been tried.
+        """
+        self._tried.forget()
+        return self._tried.keep(self._in_force(iteration), x, *self.at(iteration).apply(x))
+
+    def _in_force(self, iteration: int) -> tuple[float, float]:
+        """What tells the maps of two iterations apart (local)."""
+        return value_at(self.problem.beta or 0.0, iteration), value_at(self.problem.radius or 0.0, iteration)
 
     def _projection(self, iteration: int) -> HeavisideProjection | None:
         spec, beta = self.problem.design.projection, self.problem.beta

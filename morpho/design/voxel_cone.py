@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-from morpho.interfaces import Array
-from morpho.mesh.voxels import Mask, VoxelMesh
+from morpho.design.cone_kernels import Indices, Stencil, Sums, averaged, divided, weighted
+from morpho.design.projection import HeavisideProjection, without_repeats
+from morpho.interfaces import Array, Pullback
+from morpho.mesh.voxels import VoxelMesh
 from morpho.mesh.window import Window
 
-Indices = NDArray[np.int64]
-
 ROUNDING = 1e-9  #: relative distance to the radius at which a weight is nothing but rounding
-BLOCK = 16  #: rows done in all planes before the next ones, so that their neighbours are still in the cache
+AS_IT_IS = HeavisideProjection(0.0)  #: no projection, to the kernels
 
 
 class VoxelNeighbourhood:
@@ -35,69 +33,69 @@ class VoxelNeighbourhood:
         )
         self._stencil = _stencil(radius, mesh.spacing, reach, flat)
         self._window = Window(mesh.comm, mesh.partition, reach[: mesh.dim])
-        # The sum of a cell's weights depends on how far it is from the ends, up to the reach: a small box has them all.
-        self._at = [
+        self._rows = np.ones(mesh.shape[:2], dtype=bool) if mesh.filled is None else mesh.filled.any(axis=2)
+        self._start = tuple(part.start for part in self._window.inner)
+        self._sums = self._of_box(cells, low, reach) if mesh.filled is None else self._of_part()
+
+    def _of_box(self, cells: tuple[int, ...], low: tuple[int, ...], reach: tuple[int, ...]) -> Sums:
+        """What the weights of a cell sum up to depends on how far it is from the ends, up to the reach: a small box has
+        all of it (local)."""
+        x, y, z = (
             _place_in_small_box(a + np.arange(count), n, r)
-            for a, count, n, r in zip(low, mesh.shape[::-1], cells, reach, strict=True)
-        ]
+            for a, count, n, r in zip(low, self.mesh.shape[::-1], cells, reach, strict=True)
+        )
         small = tuple(min(n, 2 * r + 1) for n, r in zip(cells, reach, strict=True))[::-1]
         sums = np.empty(small)
-        _convolve(np.ones(small), (0, 0, 0), *self._stencil, np.ones(small[:2], dtype=bool), sums)
-        self._sums = np.ascontiguousarray(sums[:, :, self._at[0]])
-        self._rows = np.ones(mesh.shape[:2], dtype=bool) if mesh.filled is None else mesh.filled.any(axis=2)
-        # In a part the weights of the cells that exist are counted, which is the same at no two places.
-        self._inverse: Array | None = None
-        if mesh.filled is not None:
-            total = self._weighted(np.ones(mesh.n))
-            self._inverse = np.divide(1.0, total, out=np.zeros(mesh.shape), where=mesh.filled)
+        weighted(sums, np.ones(small), (0, 0, 0), self._stencil, np.ones(small[:2], dtype=bool))
+        return Sums(np.ascontiguousarray(sums[:, :, x]), z, y)
 
-    def average(self, values: Array) -> Array:
-        """(n,) weighted averages (collective)."""
-        out = self._weighted(values)
-        self._divide(out, out)
+    def _of_part(self) -> Sums:
+        """In a part the weights of the cells that exist count, which is the same at no two places (collective)."""
+        there = self.mesh.grid(np.ones(self.mesh.n))
+        sums = self._weighted(self._window.extend(there))
+        sums[there == 0.0] = np.inf
+        nz, ny, _ = self.mesh.shape
+        return Sums(sums, np.arange(nz), np.arange(ny))
+
+    def average(self, values: Array, projection: HeavisideProjection = AS_IT_IS) -> Array:
+        """(n,) weighted averages, projected (collective)."""
+        source = self._window.extend(self.mesh.grid(np.ascontiguousarray(values)))
+        out = np.empty(self.mesh.shape)
+        averaged(out, source, self._start, self._stencil, self._rows, self._sums, projection.beta, projection.eta)
         return self.mesh.listed(out)
 
-    def average_transposed(self, values: Array) -> Array:
-        """(n,) the exact transpose of `average` (collective)."""
-        return self.mesh.listed(self._around(self._divided(values)))
+    def average_transposed(
+        self, values: Array, projection: HeavisideProjection = AS_IT_IS, rho: Array | None = None
+    ) -> Array:
+        """(n,) the exact transpose of `average`, of its derivative where that gave rho (n,) (collective)."""
+        d = without_repeats(values)
+        given = d.reshape(1, 1, 1) if len(d) == 1 else self.mesh.grid(d)
+        source = np.empty(self._window.shape)
+        there = source if rho is None else self.mesh.grid(rho)
+        divided(source, self._start, given, there, self._sums, projection.beta, projection.eta)
+        del given, there  # may be all that holds them
+        return self.mesh.listed(self._weighted(self._window.complete(source)))
 
-    def _weighted(self, values: Array) -> Array:
-        return self._around(self.mesh.grid(np.ascontiguousarray(values)))
-
-    def _around(self, grid: Array) -> Array:
-        """Weighted sums of a field (z, y, x), of the same shape."""
-        source = self._window.extend(grid)
-        del grid  # may be all that holds it
-        out = np.empty(self.mesh.shape) if self.mesh.filled is None else np.zeros(self.mesh.shape)
-        start = tuple(part.start for part in self._window.inner)
-        _convolve(source, start, *self._stencil, self._rows, out)
+    def _weighted(self, source: Array) -> Array:
+        """Weighted sums of a field with what is around it (z, y, x), on this rank's box (local)."""
+        out = np.empty(self.mesh.shape)
+        weighted(out, source, self._start, self._stencil, self._rows)
         return out
 
-    def _divided(self, values: Array) -> Array:
-        scaled = np.empty(self.mesh.shape)
-        self._divide(self.mesh.grid(values), scaled)
-        return scaled
 
-    def _divide(self, values: Array, out: Array) -> None:
-        """Divide fields (z, y, x) by the sums of the weights; zero where no cell exists."""
-        if self._inverse is not None:
-            np.multiply(values, self._inverse, out=out)
-            return
-        _, y, z = self._at
-        for k, place in enumerate(z):
-            np.divide(values[k], self._sums[place, y], out=out[k])
+@dataclass(frozen=True)
+class ProjectedCone:
+    """A cone filter and a projection in one pass."""
+
+    neighbourhood: VoxelNeighbourhood
+    projection: HeavisideProjection
+
+    def apply(self, x: Array) -> tuple[Array, Pullback]:
+        rho = self.neighbourhood.average(x, self.projection)
+        return rho, lambda d: self.neighbourhood.average_transposed(d, self.projection, rho)
 
 
-class _Stencil(NamedTuple):
-    """Weights around a cell; rows of cells along x that are equally far from the middle one are a class."""
-
-    rows: Indices  #: (m, 2) steps along z, y from the middle row, sorted by class
-    first: Indices  #: (k + 1,) where each class starts
-    weights: Array  #: (k, reach + 1) by class and steps along x, the same to either side
-    lengths: Indices  #: (k,) how many of them are not zero
-
-
-def _stencil(radius: float, spacing: Array, reach: tuple[int, ...], flat: bool) -> _Stencil:
+def _stencil(radius: float, spacing: Array, reach: tuple[int, ...], flat: bool) -> Stencil:
     steps_x, steps_y, steps_z = (np.arange(-r, r + 1) for r in reach)
     rows = np.stack(np.meshgrid(steps_z, steps_y, indexing="ij"), axis=-1).reshape(-1, 2)
     distance = np.hypot(*(rows * spacing[:0:-1]).T)
@@ -110,7 +108,7 @@ def _stencil(radius: float, spacing: Array, reach: tuple[int, ...], flat: bool) 
         lengths = np.count_nonzero(weights, axis=1)[kind]
         _, member, kind = np.unique(lengths, return_index=True, return_inverse=True)
         weights = np.where(np.arange(weights.shape[1]) < lengths[member, None], 1.0, 0.0)
-    return _Stencil(
+    return Stencil(
         rows=rows[np.argsort(kind, kind="stable")],
         first=np.concatenate([[0], np.cumsum(np.bincount(kind))]),
         weights=weights,
@@ -123,49 +121,3 @@ def _place_in_small_box(at: Indices, cells: int, reach: int) -> Indices:
     if cells <= 2 * reach + 1:
         return at
     return np.clip(at, 0, reach) + np.clip(at - (cells - 1 - reach), 0, reach)
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
-def _convolve(
-    source: Array,
-    start: tuple[int, int, int],
-    rows: Indices,
-    first: Indices,
-    weights: Array,
-    lengths: Indices,
-    wanted: Mask,
-    out: Array,
-) -> None:
-    """Weighted sums around the cells of a box that begins at `start` in the source; beyond the source is nothing.
-
-    Only in the rows (z, y) that are wanted.
-    """
-    nz, ny, nx = out.shape
-    sz, sy, sx = source.shape
-    z0, y0, x0 = start
-    reach = weights.shape[1] - 1
-    padded = np.zeros(nx + 2 * reach)
-    total = padded[reach - x0 : reach - x0 + sx]
-    for block in range(0, ny, BLOCK):
-        for z in range(nz):
-            for y in range(block, min(block + BLOCK, ny)):
-                if not wanted[z, y]:
-                    continue
-                result = out[z, y]
-                result[:] = 0.0
-                for kind in range(len(lengths)):
-                    total[:] = 0.0
-                    for i in range(first[kind], first[kind + 1]):
-                        at_z, at_y = z0 + z + rows[i, 0], y0 + y + rows[i, 1]
-                        if 0 <= at_z < sz and 0 <= at_y < sy:
-                            row = source[at_z, at_y]
-                            for x in range(sx):
-                                total[x] += row[x]
-                    middle, weight = padded[reach : reach + nx], weights[kind, 0]
-                    for x in range(nx):
-                        result[x] += weight * middle[x]
-                    for step in range(1, lengths[kind]):
-                        left, right = padded[reach - step : reach - step + nx], padded[reach + step : reach + step + nx]
-                        weight = weights[kind, step]
-                        for x in range(nx):
-                            result[x] += weight * (left[x] + right[x])

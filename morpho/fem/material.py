@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from morpho.interfaces import Array
 from morpho.problem.base import value_at
@@ -20,15 +22,10 @@ class Simp:
     penalty: float
 
     def stiffness(self, rho: Array) -> Array:
-        E = _power(rho, self.penalty)
-        E *= self.E * (1 - self.E_min_ratio)
-        E += self.E * self.E_min_ratio
-        return np.asarray(E)
+        return _power(rho, self.penalty, self.E * (1 - self.E_min_ratio), self.E * self.E_min_ratio)
 
     def derivative(self, rho: Array) -> Array:
-        slope = _power(rho, self.penalty - 1)
-        slope *= self.E * (1 - self.E_min_ratio) * self.penalty
-        return np.asarray(slope)
+        return _power(rho, self.penalty - 1, self.E * (1 - self.E_min_ratio) * self.penalty)
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,26 @@ class Ramp:
         return np.asarray(self.E * (1 - self.E_min_ratio) * (1 + self.penalty) / (1 + self.penalty * (1 - rho)) ** 2)
 
 
-def _power(rho: Array, exponent: float) -> Array:
-    """rho**exponent; multiples of a half up to 4.5 by products and a root, many times faster."""
+def _power(rho: Array, exponent: float, factor: float, offset: float = 0.0) -> Array:
+    """offset + factor rho**exponent; multiples of a half up to 4.5 by products and a root, many times faster."""
     whole, half = divmod(exponent, 1.0)
     if half not in (0.0, 0.5) or not 1 <= whole <= 4:
-        return np.asarray(rho**exponent)
-    power = rho.copy()
-    for _ in range(int(whole) - 1):
-        power *= rho
-    if half:
-        power *= np.sqrt(rho)
+        return np.asarray(offset + factor * rho**exponent)
+    power = np.array(rho, np.float64)
+    _half_power(power.reshape(-1), int(whole), half > 0, factor, offset)
     return power
+
+
+@njit(cache=True, error_model="numpy")
+def _half_power(values: Array, whole: int, half: bool, factor: float, offset: float) -> None:
+    for i in range(len(values)):
+        value = values[i]
+        power = value
+        power = power * value if whole > 1 else power
+        power = power * value if whole > 2 else power
+        power = power * value if whole > 3 else power
+        power = power * math.sqrt(value) if half else power
+        values[i] = factor * power + offset
 
 
 @dataclass

@@ -51,11 +51,15 @@ class Piece:
         """The piece of the field that has the values (n,), of any type, axes z, y, x; a view of them where it is just
         what this rank has (collective)."""
         own = values.reshape(self._own_shape)
-        requests = [self.comm.Isend(_bytes(np.ascontiguousarray(own[part])), rank) for rank, part in self._send]
         piece = own if self._is_own else np.empty(self.shape, values.dtype)
         if self._kept and not self._is_own:
             to, at = self._kept
             piece[to] = own[at]
+        return self.complete(piece, own)
+
+    def complete(self, piece: NDArray[Any], own: NDArray[Any]) -> NDArray[Any]:
+        """The piece, which has of this rank's part of the field what it wants, with that of the others (collective)."""
+        requests = [self.comm.Isend(_bytes(np.ascontiguousarray(own[part])), rank) for rank, part in self._send]
         received = [np.empty(piece[part].shape, piece.dtype) for _, part in self._receive]
         requests += [
             self.comm.Irecv(_bytes(block), rank) for (rank, _), block in zip(self._receive, received, strict=True)
@@ -82,6 +86,11 @@ class Window:
     def extend(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values (n,) of any type with those around them, axes z, y, x; a view if there are none (collective)."""
         return self._piece.of(values)
+
+    def complete(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The array with the axes z, y, x of the window, whose inner part is there, with what lies around it
+        (collective)."""
+        return self._piece.complete(values, values[self.inner])
 
 
 def _bytes(block: NDArray[Any]) -> NDArray[np.uint8]:

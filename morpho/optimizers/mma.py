@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mpi4py import MPI
@@ -21,6 +23,8 @@ BARRIER_END = 1e-12
 TOLERANCE = 1e-11  #: on the optimality conditions, relative to the constraints
 GROWTH = 10.0  #: a multiplier above 1 grows at most by this factor in one iteration
 CENTRAL = 1e3  #: the slacks stay within this factor of barrier / multiplier
+NEAR, LEAST_GUESS = 1e-8, 1e-4  #: barrier, and least multipliers, that a step begins with after another one
+FEW = 25  #: iterations that are tried from there
 MAX_ITERATIONS = 200
 
 
@@ -36,6 +40,7 @@ class MMAState:
     upper: float
     iteration: int  #: steps done
     scale: float  #: factor on the objective, fixed by the first step
+    multipliers: tuple[float, ...] = ()  #: of the constraints in the last step
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,15 @@ class MMA:
             derivatives=derivatives,
             means=means,
         )
-        x_new, _ = solve_dual(self.comm, subproblem)
+        x_new, multipliers = solve_dual(self.comm, subproblem, state.multipliers)
         return x_new, replace(
-            state, x_old1=x.copy(), x_old2=state.x_old1, low=low, upp=upp, iteration=state.iteration + 1
+            state,
+            x_old1=x.copy(),
+            x_old2=state.x_old1,
+            low=low,
+            upp=upp,
+            iteration=state.iteration + 1,
+            multipliers=tuple(float(one) for one in multipliers),
         )
 
     def _asymptotes(self, x: Array, extent: Array, state: MMAState) -> tuple[Array, Array]:
@@ -212,23 +223,35 @@ class Subproblem:
         )
 
 
-def solve_dual(comm: MPI.Comm, subproblem: Subproblem) -> tuple[Array, Array]:
-    """Return the solution x (n,) and multipliers (m,) by an interior point on the dual (collective).
+def solve_dual(comm: MPI.Comm, subproblem: Subproblem, guess: Sequence[float] = ()) -> tuple[Array, Array]:
+    """Return the solution x (n,) and multipliers (m,) by an interior point on the dual, near a guess (collective).
 
     Maximises dual + barrier sum log(multipliers): primal-dual Newton steps, shortened where the dual's kinks
     make them overshoot; the barrier falls superlinearly to BARRIER_END. SolverError if it does not converge.
-    Source: Aage & Lazarov (2013), doi 10.1007/s00158-012-0869-2.
+    Source: Aage & Lazarov (2013), doi 10.1007/s00158-012-0869-2. Departure: from the multipliers of the last step it
+    begins with a small barrier, which takes less than half of the passes over all entries.
     """
-    lam: Array = np.ones(subproblem.values.size)
-    slack: Array = np.ones(lam.size)
-    barrier = 1.0
+    m, residual = subproblem.values.size, math.nan
+    starts = [(np.maximum(guess, LEAST_GUESS), NEAR, FEW)] if m == len(guess) > 0 else []
+    for lam, barrier, most in [*starts, (np.ones(m), 1.0, MAX_ITERATIONS)]:
+        found, residual = _search(comm, subproblem, lam, barrier, most)
+        if found is not None:
+            return found
+    raise SolverError(f"MMA: the subproblem did not converge (residual {residual:.1e}); lower optimizer.move_limit.")
+
+
+def _search(
+    comm: MPI.Comm, subproblem: Subproblem, lam: Array, barrier: float, most: int
+) -> tuple[tuple[Array, Array] | None, float]:
+    """Solution and multipliers from a start, None if it takes more than so many steps; the residual (collective)."""
+    slack: Array = np.asarray(barrier / lam, np.float64)
     tolerance = TOLERANCE * float(np.max(np.abs(subproblem.values), initial=1.0))
     point = subproblem.at(comm, lam)
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(most):
         while (residual := _residual(point, lam, slack, barrier)) <= barrier and barrier > BARRIER_END:
             barrier = max(BARRIER_END, min(0.1 * barrier, barrier**1.5))
         if residual <= tolerance:
-            return point.x, lam
+            return (point.x, lam), residual
         if not np.isfinite(residual):
             break
 
@@ -253,7 +276,7 @@ def solve_dual(comm: MPI.Comm, subproblem: Subproblem) -> tuple[Array, Array]:
         lam = trial
         slack = np.maximum(slack + d_slack, 0.01 * slack)
         slack = np.clip(slack, barrier / (CENTRAL * lam), CENTRAL * barrier / lam)
-    raise SolverError(f"MMA: the subproblem did not converge (residual {residual:.1e}); lower optimizer.move_limit.")
+    return None, residual
 
 
 def _newton(matrix: Array, ascent: Array) -> Array:

@@ -9,7 +9,16 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.interfaces import Array, Evaluation
-from morpho.optimizers.one_constraint import EVALUATED, TOLERANCE, by_secants, compiled, find_zero, negligible, sums
+from morpho.optimizers.one_constraint import (
+    EVALUATED,
+    LANES,
+    TOLERANCE,
+    by_secants,
+    compiled,
+    find_zero,
+    negligible,
+    sums,
+)
 
 REVIVED = 1e-3  #: what an entry below it grows from under a projection: what is zero once would stay zero for ever
 TINY = 1e-100  #: a candidate below this stays at its lower limit
@@ -65,7 +74,8 @@ class OC:
         for t, linearised, sign in ((0.0, value + at_low, 1.0), (np.inf, value + at_high, -1.0)):
             if sign * linearised >= 0.0 or slope <= 0.0:
                 _stretch(x_new, t, *entries)
-                if constraint_at is None or slope <= 0.0 or sign * constraint_at(x_new) >= 0.0:
+                reached = constraint_at is None or sign * constraint_at(x_new) >= 0.0
+                if reached or slope <= 0.0:
                     return x_new, state
         above, largest = (float(self.comm.allreduce(most, MPI.MAX)) for most in (farthest, largest))
 
@@ -90,22 +100,50 @@ def _candidates(d_objective, damping, least, candidate, x, weight, negligible, m
         change of the constraint with all entries at their lower limits, at their upper ones, and its rate with t;
         t at which the last entry is at its upper limit; and the largest candidate.
     """
-    root = damping == 0.5
-    at_low, at_high, slope, farthest, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(len(x)):
         w = weight[i] if weight[i] > negligible else 0.0
-        ratio = max(0.0, -d_objective[i]) / w if w > 0.0 else 0.0
-        c = max(x[i], least) * (np.sqrt(ratio) if root else ratio**damping)
+        fall = -d_objective[i] if d_objective[i] < 0.0 else 0.0
+        candidate[i] = fall / w if w > 0.0 else 0.0
+    if damping == 0.5:
+        for i in range(len(x)):
+            candidate[i] = np.sqrt(candidate[i])
+    else:
+        for i in range(len(x)):
+            candidate[i] = candidate[i] ** damping
+    at_low, at_high, slope = 0.0, 0.0, 0.0
+    for i in range(len(x)):
+        w = weight[i] if weight[i] > negligible else 0.0
+        c = (x[i] if x[i] > least else least) * candidate[i]
         c = c if c > TINY else 0.0
         candidate[i] = c
-        low = max(lower, min(upper, x[i] - move))
-        high = max(lower, min(upper, x[i] + move)) if c > 0.0 else low
+        low, high = _limits(x[i], c, move, lower, upper)
         at_low += w * (low - x[i])
         at_high += w * (high - x[i])
         slope += w * c
-        farthest = max(farthest, high / c if c > 0.0 else 0.0)
-        largest = max(largest, c)
-    return at_low, at_high, slope, farthest, largest
+    return at_low, at_high, slope, *_farthest(candidate, x, move, lower, upper)
+
+
+@compiled
+def _limits(x, candidate, move, lower, upper):
+    low, high = x - move, x + move
+    low, high = low if low < upper else upper, high if high < upper else upper
+    low, high = low if low > lower else lower, high if high > lower else lower
+    return low, high if candidate > 0.0 else low
+
+
+@compiled
+def _farthest(candidate, x, move, lower, upper):
+    """t at which the last entry is at its upper limit, and the largest candidate."""
+    farthest, largest = np.zeros(LANES), np.zeros(LANES)
+    for start in range(0, len(x), LANES):
+        part, at = candidate[start : start + LANES], x[start : start + LANES]
+        for i in range(len(part)):
+            c = part[i]
+            _, high = _limits(at[i], c, move, lower, upper)
+            t = high / c if c > 0.0 else 0.0
+            farthest[i] = t if t > farthest[i] else farthest[i]
+            largest[i] = c if c > largest[i] else largest[i]
+    return farthest.max(), largest.max()
 
 
 @compiled
@@ -114,8 +152,7 @@ def _stretch(x_new, t, candidate, x, weight, negligible, move, lower, upper):
     change, slope = 0.0, 0.0
     for i in range(len(x)):
         w = weight[i] if weight[i] > negligible else 0.0
-        low = max(lower, min(upper, x[i] - move))
-        high = max(lower, min(upper, x[i] + move)) if candidate[i] > 0.0 else low
+        low, high = _limits(x[i], candidate[i], move, lower, upper)
         stretched = t * candidate[i] if candidate[i] > 0.0 else low
         y = min(high, max(low, stretched))
         y = y if w > 0.0 else x[i]

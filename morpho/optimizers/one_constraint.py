@@ -17,6 +17,7 @@ NEGLIGIBLE = 1e-30  #: of the largest constraint derivative: below it an entry i
 MAX_PASSES = 200
 TOLERANCE = 1e-13  #: on the linearised constraint, relative to the range that the move limits leave it
 NARROW = 1e-13  #: relative width of the bracket of the multiplier at which the search ends
+LANES = 256  #: entries of which each has a largest one of its own
 EVALUATED = 1e-5  #: on the constraint where it is evaluated, and the width of the bracket then
 
 Miss = Callable[[float], tuple[float, float]]  #: of a multiplier, the constraint and its slope
@@ -95,10 +96,21 @@ def sums(comm: MPI.Comm, *parts: float) -> list[float]:
 @compiled
 def _survey(x, d_objective, weight):
     """Sum of all absolute values; the largest weight; sums of the positive and of the negative ones."""
-    size, high, rising, falling = 0.0, -np.inf, 0.0, 0.0
+    size, rising, falling = 0.0, 0.0, 0.0
     for i in range(len(x)):
-        size += abs(x[i]) + abs(d_objective[i]) + abs(weight[i])
-        high = max(high, weight[i])
-        rising += max(weight[i], 0.0)
-        falling += max(-weight[i], 0.0)
-    return size, high, rising, falling
+        w = weight[i]
+        size += abs(x[i]) + abs(d_objective[i]) + abs(w)
+        rising += w if w > 0.0 else 0.0
+        falling -= w if w < 0.0 else 0.0
+    return size, _largest(weight), rising, falling
+
+
+@compiled
+def _largest(values):
+    """In lanes, as the largest of many, unlike many larger ones of two, fills no vectors."""
+    lanes = np.full(LANES, -np.inf)
+    for start in range(0, len(values), LANES):
+        part = values[start : start + LANES]
+        for i in range(len(part)):
+            lanes[i] = part[i] if part[i] > lanes[i] else lanes[i]
+    return lanes.max()

@@ -98,7 +98,9 @@ class Responses:
     def volume_and_greyness(self, rho: Array) -> tuple[float, float]:
         """Share of the mesh that is solid, and the mean of 4 rho (1 - rho) (Sigmund 2007) (collective)."""
         volumes = self.mesh.volumes
-        sums = np.array([np.einsum("i,i", volumes, rho), np.einsum("i,i,i", volumes, rho, rho)])
+        equal = volumes.strides == (0,)
+        weighted = rho if equal else volumes * rho
+        sums = np.array([np.sum(weighted), np.dot(weighted, rho)]) * (volumes[:1].sum() if equal else 1.0)
         volume, square = self.mesh.comm.allreduce(sums) / self.mesh.total_volume
         return float(volume), float(4 * (volume - square))
 

@@ -48,8 +48,9 @@ class Bound:
         return self.sign * (found / abs(self.limit) - np.sign(self.limit))
 
     def derivative(self, found: Array) -> Array:
-        """(n,) of the normalised constraint, from that of the response (local)."""
-        return np.asarray(found / (self.sign * abs(self.limit)))
+        """(n,) of the normalised constraint, from that of the response; one number repeated stays so (local)."""
+        scale = self.sign * abs(self.limit)
+        return np.broadcast_to(found[:1] / scale, found.shape) if found.strides == (0,) else np.asarray(found / scale)
 
     def response_value(self, constraint: float) -> float:
         """What the response is where the normalised constraint is this (local)."""

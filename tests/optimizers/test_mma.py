@@ -157,6 +157,17 @@ def test_hard_subproblems_are_solved() -> None:
         assert np.abs(x_new - x).max() <= 0.2 + 1e-12
 
 
+def test_a_guess_changes_only_the_way() -> None:
+    """Near or far, with zeros or none at all."""
+    rng = np.random.default_rng(7)
+    for seed in range(20):
+        m = int(rng.integers(1, 7))
+        s = random_subproblem(n=100, m=m, seed=seed)
+        x, lam = solve_dual(COMM, s)
+        for guess in (lam, lam * rng.lognormal(0.0, 2.0, m), np.zeros(m), np.full(m, 1e6), lam[1:]):
+            assert np.allclose(solve_dual(COMM, s, guess.tolist())[0], x, rtol=0.0, atol=1e-7)
+
+
 def test_units_do_not_matter() -> None:
     def scaled(x: Array) -> Evaluation:
         plain = balls(x)

@@ -184,3 +184,18 @@ def test_not_finite_is_an_error(bad: float) -> None:
     x = np.full(4, 0.5)
     with pytest.raises(SolverError, match="not finite"):
         one_step(x, Evaluation(1.0, np.array([-1.0, bad, -1.0, -1.0]), np.zeros(1), np.ones((1, 4))))
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.4, 0.9])
+def test_the_constraint_is_evaluated_last_at_what_is_returned(wanted: float) -> None:
+    rng = np.random.default_rng(3)
+    x, seen = rng.uniform(0.2, 0.6, 200), []
+
+    def constraint_at(y: Array) -> float:
+        seen.append((y, y.copy()))
+        return float(np.mean(y**2) / wanted - 1.0)
+
+    plain = volume_problem(np.maximum(x, 0.01), rng.uniform(0.2, 1.0, 200), wanted)
+    x_new = one_step(x, replace(plain, constraints=np.array([constraint_at(x)]), constraint_at=constraint_at))
+    assert seen[-1][0] is x_new
+    assert np.array_equal(seen[-1][1], x_new)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mpi4py import MPI
 
@@ -28,6 +28,7 @@ log = logging.getLogger("morpho")
 
 REACH = 1e-3  #: by which float32 may reduce the residual before it is evaluated again
 NEAR = 0.1  #: relative error of a residual by recurrence up to which the search goes on in its direction
+TRUSTED = 1e-2  #: relative residual that float32 knows well enough
 LOST = 10.0  #: times the smallest residual, after a tenth of the last one seen, at which float32 is given up
 FLOOR = 1e-7  #: relative residual below which one that no longer falls is as small as float64 can make it
 DIVERGED = 1e8  #: relative residual that no equation with a solution comes to
@@ -35,6 +36,15 @@ DIVERGED = 1e8  #: relative residual that no equation with a solution comes to
 Settled = Callable[[], bool]
 InDoubt = Callable[[float], bool]
 Load = Callable[[Array], None]  #: makes an array hold the load, complete on shared nodes
+
+
+class Forces(Protocol):
+    """A load vector where it is not zero; see `loads.NodalForces`."""
+
+    @property
+    def dofs(self) -> Dofs: ...
+    @property
+    def values(self) -> Array: ...
 
 
 @dataclass
@@ -84,8 +94,8 @@ class ConjugateGradients:
     """Warm-started preconditioned conjugate gradients: the solution in float64, all that leads to it in float32.
 
     Steps and residual follow by recurrence in float32. The residual is evaluated in float64 at the start, whenever it
-    has become so small that float32 knows it no better, and before anything is said about it: it may be larger than
-    the tolerance where that is beyond float64.
+    has become so small that float32 knows it no better, and before anything is said about it but that it is below a
+    loose tolerance: it may be larger than the tolerance where that is beyond float64.
 
     Args:
         operator: in float64.
@@ -111,11 +121,17 @@ class ConjugateGradients:
         self._load: Load | None = None
         self._is_double = False
 
-    def start(self, u: Array, load: Load, values: Array) -> tuple[float, float]:
-        """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective)."""
+    def start(self, u: Array, load: Load, values: Array, given: Forces | None = None) -> tuple[float, float]:
+        """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective).
+
+        The norm of the load follows from what this rank owns of it where that is given; `values` are zero then.
+        """
         A, self._load = self.operator, load
         u.reshape(-1)[A.held] = values
-        if any_rank(A.planes.comm, bool(np.any(values))):
+        if given is not None:
+            free = given.values[~np.isin(given.dofs, A.held)]
+            self._norm = math.sqrt(A.planes.comm.allreduce(float(free @ free), MPI.SUM))
+        elif any_rank(A.planes.comm, bool(np.any(values))):
             lift = zeros(u.shape, sparse=True)
             lift.reshape(-1)[A.held] = values
             self._norm = self._evaluate(lift)
@@ -174,7 +190,7 @@ class ConjugateGradients:
             ends = iteration == at_most or (iteration > 0 and settled is not None and settled())
             least = min(least, residual)
             is_lost = least <= seen / 10 and residual > LOST * least
-            if not is_seen and (small or ends or residual <= REACH * seen):
+            if not is_seen and ((small and rtol < TRUSTED) or ends or residual <= REACH * seen):
                 before, seen, is_seen = seen, self._look(u), True
                 off, least = abs(seen - residual), seen
                 rz = rz if off <= NEAR * seen else 0.0

@@ -81,6 +81,7 @@ class VoxelCoarse:
         self._modes = element.modes.astype(np.float32)
         given = (*fine.forces, *fine.dummies)
         self._loads = [NodalForces.of(self._restricted(forces.dofs, forces.values)) for forces in given]
+        self._owned = [forces.owned(self.planes, mask.shape) for forces in self._loads]
         self._values = self._held_values(operator.held)
         self._is_set_up = False  #: whether the preconditioner is for this design
         self.u = [np.zeros(mask.shape) for _ in given]  #: of the load cases, then of the dummy loads
@@ -119,9 +120,11 @@ class VoxelCoarse:
         cases, loads = len(fine.cases), [np.zeros(self._shapes[-1]) for _ in self._loads]
         for i, (u, load, given) in enumerate(zip(self.u, loads, self._loads, strict=True)):
             given.put(load)
-            if i < cases:
+            owned: NodalForces | None = self._owned[i]
+            if i < cases and (fine.moving or fine.weight_density[i].any()):
                 load += self._self_weight(i, rho)
-            iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values))
+                owned = None
+            iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values), owned)
         for j, (u, load, i) in enumerate(self._loaded(loads)):
             cells = energy[j].reshape(fine.mesh.shape) if full else np.empty(fine.mesh.shape, np.float32)
             energy_of_cells(cells, u, self._modes, self.block)
@@ -151,10 +154,10 @@ class VoxelCoarse:
             for sign in SIGNS:
                 yield self.u[i] + sign * s * lam, loads[i] + sign * s * unit, i
 
-    def _solve_case(self, u: Array, load: Array, values: Array) -> int:
+    def _solve_case(self, u: Array, load: Array, values: Array, given: NodalForces | None) -> int:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
-        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values)
+        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values, given)
         if residual <= RTOL * norm:
             return 0
         if not self._is_set_up:

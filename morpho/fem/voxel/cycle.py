@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.typed import List
 
 from morpho.fem.voxel import kernels_2d, kernels_3d, kernels_scalar
 from morpho.fem.voxel.kernels_3d import compiled
@@ -39,6 +40,29 @@ class Level(NamedTuple):
     visits: Any  #: to the next grid in a cycle
     pieces: Any  #: of the cells that take part
     runs: Any  #: of the nodes that take part
+
+
+def as_list(levels: list[Level]) -> Any:
+    """The list that `w_cycle` takes (local).
+
+    Compiled here, as what Python does to such a list is compiled anew in each process.
+    """
+    found = _begun(levels[0])
+    for level in levels[1:]:
+        _append(found, level)
+    return found
+
+
+@compiled
+def _begun(level):
+    levels = List()
+    levels.append(level)
+    return levels
+
+
+@compiled
+def _append(levels, level):
+    levels.append(level)
 
 
 @compiled

@@ -328,14 +328,11 @@ class VoxelEquation:
         assert self._cg is not None
         cg, u = self._cg, self.u[i]
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
-        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values)
+        given = None if self.moving or self.weight_density[i].any() else self.owned_forces[i]
+        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values, given)
         if (rtol or self._settings.rtol) <= LOOSE or self.moving:
             return cg.solve(u, watch, rtol, at_most)
-
-        def in_doubt(gain: float) -> bool:
-            return gain > DOUBTED * abs(self._whole_work(i, rho))
-
-        return cg.solve(u, watch, rtol, at_most, in_doubt)
+        return cg.solve(u, watch, rtol, at_most, lambda gain: gain > DOUBTED * abs(self._whole_work(i, rho)))
 
     def _solve_dummy(self, q: int, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve for a dummy load into self.lam[q]; iterations and relative residual (collective)."""

@@ -14,11 +14,10 @@ from mpi4py import MPI
 
 import numpy as np
 import scipy.linalg
-from numba.typed import List
 from numpy.typing import NDArray
 
 from morpho.errors import SolverError
-from morpho.fem.voxel.cycle import Level, w_cycle
+from morpho.fem.voxel.cycle import Level, as_list, w_cycle
 from morpho.fem.voxel.element import Element, node_offsets
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.present import Present
@@ -261,7 +260,7 @@ class Alone:
         work: Work | None,
     ) -> None:
         self.element, self.planes = element, planes
-        self.grids: Any = List()
+        self.grids: list[Level] = []
         self.presents: list[Present] = []
         self.spread: list[Array | None] = []
         while mask.size > COARSEST:
@@ -301,13 +300,15 @@ class Alone:
             coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
             coarsen_moduli(coarser, grid.E, self.element.layers)
         self.coarsest.refresh()
+        if not self.is_exact:
+            self._compiled = as_list(self.grids)
 
     def cycle(self) -> None:
         if self.is_exact:
             self.coarsest.cycle()
         else:
             last = self.coarsest
-            w_cycle(self.grids, self.modes, self.scale, last.inverse, last.x, last.b)
+            w_cycle(self._compiled, self.modes, self.scale, last.inverse, last.x, last.b)
 
 
 class Direct:

@@ -8,7 +8,8 @@
     p        p          the first direction            the solve ends
 
 So four arrays in float32 are all that conjugate gradients with a multigrid cycle take. The other arrays of the grids
-follow from the moduli at each solve; `zeros` makes them, and between solves nothing of all this takes memory.
+follow from the moduli at each solve; `zeros` makes them. Between solves nothing of all this takes memory, unless it is
+little.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from morpho.interfaces import Array
 Floats = NDArray[np.float32]
 
 LITTLE = 1 << 16  #: bytes of an array that is not worth it
+SPARED = 1 << 25  #: bytes that stay between solves, as taking pages anew takes longer than clearing them
 
 
 class Work:
@@ -43,6 +45,7 @@ class Work:
         nodal, moduli = 4 * math.prod(shape), 8 * math.prod(cells)
         self._b, self._p = _whole_pages(2 * nodal), _whole_pages(2 * nodal) + _whole_pages(max(nodal, moduli))
         self._pages = pages(self._p + _whole_pages(nodal), sparse)
+        self._stay = not sparse and len(self._pages) <= SPARED
 
         def at(start: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
             return np.frombuffer(self._pages, dtype, math.prod(shape), start).reshape(shape)
@@ -86,16 +89,24 @@ class Work:
     def coarser(self, shape: tuple[int, ...], cells: tuple[int, ...]) -> Work:
         """The work arrays of the next grid, released with these (local)."""
         self._others.append(other := Work(shape, cells, self.sparse))
+        other._stay = self._stay
         return other
 
     def release(self) -> None:
-        """Give the memory back until the next solve; all but small arrays are zero then (local)."""
-        self._pages.madvise(mmap.MADV_DONTNEED)
+        """Give the memory back until the next solve, or clear it where it is little; all but small arrays are zero then
+        (local)."""
+        self._empty(self._pages)
         for other in self._others:
             if isinstance(other, Work):
                 other.release()
             else:
-                other.madvise(mmap.MADV_DONTNEED)
+                self._empty(other)
+
+    def _empty(self, memory: mmap.mmap) -> None:
+        if self._stay:
+            np.frombuffer(memory, np.uint8)[:] = 0
+        else:
+            memory.madvise(mmap.MADV_DONTNEED)
 
 
 def _whole_pages(size: int) -> int:
