@@ -39,7 +39,7 @@ class Blocks:
 
     def __init__(self, physics: Any, block: int, poisson: float) -> None:
         from morpho.fem.elasticity import stiffness
-        from morpho.fem.voxel.multigrid import coarsen_mask
+        from morpho.fem.voxel.coarsening import coarsen_mask
 
         mesh, self.physics, self.block = physics.mesh, physics, block
         self.K0 = stiffness(mesh.spacing[:3], poisson, "strain")

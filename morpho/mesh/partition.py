@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from morpho.errors import InputError
 
 SURFACE = (8.0, 2.0, 1.0)  #: what a cell on a cut across x, y, z costs: strided memory, and shorter rows
+BETWEEN = 2.0  #: and what it costs more between machines
 SMALL = 1500  #: cells of a grid that every rank may keep whole
+FEW = 8  #: ranks up to which a coarse grid is kept whole by all, rather than moved to fewer of them
+EDGE = {1: 1500, 2: 40, 3: 12}  #: cells along the edge of a box that a rank gets of a grid that is moved, by dimension
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def split(
 ) -> Partition:
     """The partition with the least work per rank, and among equals the one nested the deepest.
 
-    Work is the largest box, its surface, and what is large of the coarse grid that every rank keeps whole because the
-    cuts are not aligned with it: a W-cycle comes there 2**levels times.
+    Work is the largest box, its surface, and what is large of a rank's share of the coarse grid that the cuts are not
+    aligned with any more: a W-cycle comes there 2**levels times. Few ranks keep all of it, many have a part each.
 
     Args:
         nested: the least number of coarsenings over which the boxes have to stay nested.
@@ -73,8 +76,36 @@ def split(
     Raises:
         InputError: there are more ranks than the box can be cut into.
     """
+    best = _best(cells, _grids(ranks, len(cells)), nested, filled)
+    if best is None:
+        shape = " x ".join(map(str, cells))
+        whole = f" of whole blocks of {2**nested}" if nested else ""
+        raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes{whole}; use fewer ranks")
+    return best
+
+
+def on_fewer(partition: Partition, depth: int) -> Partition:
+    """The partition among fewer ranks for the grid of a depth and all coarser ones, nested over one more at least.
+
+    Ranks get EDGE cells along a direction there: less would wait longer for the neighbours than compute.
+    """
+    cells = tuple(-(-n // 2**depth) for n in partition.cells)
+    edge = EDGE[len(cells)]
+    grid = tuple(min(p, -(-n // edge)) for p, n in zip(partition.grid, cells, strict=True))
+    coarse = _best(cells, [grid], nested=1, filled=None)
+    assert coarse is not None
+    cuts = tuple(
+        tuple(min(n, cut * 2**depth) for cut in along) for n, along in zip(partition.cells, coarse.cuts, strict=True)
+    )
+    return Partition(partition.cells, cuts, depth + coarse.levels)
+
+
+def _best(
+    cells: tuple[int, ...], grids: list[tuple[int, ...]], nested: int, filled: tuple[NDArray[np.int64], ...] | None
+) -> Partition | None:
+    """See `split`; for the process grids that are given, None where there are more ranks than blocks."""
     best: tuple[tuple[float, int], Partition] | None = None
-    for grid in _grids(ranks, len(cells)):
+    for grid in grids:
         for levels in range(nested, max(nested + 1, max(cells).bit_length())):
             step = 2**levels
             blocks = [math.ceil(n / step) for n in cells]
@@ -86,14 +117,10 @@ def split(
             )
             if filled is not None:
                 cuts = tuple(_balanced(layers, step, p) for layers, p in zip(filled, grid, strict=True))
-            merit = _work(cuts, math.prod(blocks) if ranks > 1 else 0, levels), -levels
+            merit = _work(cuts, _share(math.prod(blocks), math.prod(grid)), levels), -levels
             if best is None or merit < best[0]:
                 best = merit, Partition(cells, cuts, levels)
-    if best is None:
-        shape = " x ".join(map(str, cells))
-        whole = f" of whole blocks of {2**nested}" if nested else ""
-        raise InputError(f"mesh.box.cells: {shape} cells cannot be cut into {ranks} boxes{whole}; use fewer ranks")
-    return best[1]
+    return None if best is None else best[1]
 
 
 def _balanced(layers: NDArray[np.int64], step: int, parts: int) -> tuple[int, ...]:
@@ -106,10 +133,19 @@ def _balanced(layers: NDArray[np.int64], step: int, parts: int) -> tuple[int, ..
     return tuple(min(len(layers), step * cut) for cut in [*cuts, blocks])
 
 
+def _share(coarse: int, ranks: int) -> int:
+    """Cells that a rank has of a coarse grid from which on boxes are not nested."""
+    if ranks == 1:
+        return 0
+    return coarse if ranks <= FEW else min(coarse, max(SMALL, -(-coarse // ranks)))
+
+
 def _work(cuts: tuple[tuple[int, ...], ...], coarse: int, levels: int) -> float:
     edges = [max(b - a for a, b in itertools.pairwise(cut)) for cut in cuts]
     volume = math.prod(edges)
-    surface = sum(cost * volume / e for e, cut, cost in zip(edges, cuts, SURFACE, strict=False) if len(cut) > 2)
+    more = BETWEEN if math.prod(len(cut) - 1 for cut in cuts) > FEW else 0.0
+    costs = [(cost + more) * volume / e for e, cost in zip(edges, SURFACE, strict=False)]
+    surface = sum(cost for cost, cut in zip(costs, cuts, strict=True) if len(cut) > 2)
     return volume + surface + max(0, coarse - SMALL) * 2.0**levels
 
 

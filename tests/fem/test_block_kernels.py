@@ -9,9 +9,9 @@ from morpho.fem.elasticity import stiffness
 from morpho.fem.heat import conductance
 from morpho.fem.voxel.block_kernels import block_energy_2d, block_energy_3d
 from morpho.fem.voxel.coarse import ENERGY
+from morpho.fem.voxel.coarsening import node_shape
 from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.kernels_3d import STRETCH
-from morpho.fem.voxel.multigrid import node_shape
 from morpho.fem.voxel.vectors import add_prolonged, sum_in_blocks, whole_rows
 
 SPACING = {2: [1.0, 0.6], 3: [1.0, 1.5, 0.7]}

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -11,6 +12,17 @@ from results_boxes import owned_keys, restored
 from morpho.results.checkpoint import save
 
 world = MPI.COMM_WORLD
+numbers_read: list[int] = []
+from_file = np.fromfile
+
+
+def watched(*given: Any, **more: Any) -> Any:
+    """`np.fromfile`, which notes how much it reads."""
+    numbers_read.append(more["count"])
+    return from_file(*given, **more)
+
+
+np.fromfile = watched
 for n_global in map(int, sys.argv[2:]):
     folder = Path(sys.argv[1]) / str(n_global)
     for iteration, (before, after) in enumerate(np.ndindex(world.size, world.size)):
@@ -24,7 +36,10 @@ for n_global in map(int, sys.argv[2:]):
         comm = world.Split(0 if world.rank <= after else MPI.UNDEFINED)
         if comm != MPI.COMM_NULL:
             key = owned_keys(n_global, comm)
+            numbers_read.clear()
             arrays, meta = restored(folder, comm, key, n_global)
+            share = -(-n_global // comm.size)
+            assert sum(numbers_read) <= (1 + 3) * share, "a rank reads its share of each array, never a whole one"
             assert meta == {"iteration": iteration, "beta": 2.5}
             assert sorted(arrays) == ["mma.low", "x"]
             assert np.array_equal(arrays["x"], np.sin(key + iteration))

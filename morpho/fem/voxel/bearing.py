@@ -8,9 +8,9 @@ import numpy as np
 
 from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, judge
 from morpho.fem.voxel.bodies import find_bodies
+from morpho.fem.voxel.coarsening import Dofs, Mask
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import NodalForces
-from morpho.fem.voxel.multigrid import Dofs, Mask
 from morpho.fem.voxel.supports import Held, by_node, held_nodes
 from morpho.mesh.bodies import Bodies
 from morpho.mesh.mesh import Indices

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from morpho.fem.law import Law
+from morpho.fem.voxel.element import mode_stiffness
 from morpho.fem.voxel.vectors import add_differences, add_differences_transposed, mean_of_nodes
+from morpho.functionals.functional import VON_MISES
 from morpho.interfaces import Array
 from morpho.mesh.voxels import VoxelMesh
 
@@ -73,3 +75,9 @@ def centre_strains(spacing: Array, law: Law) -> Array:
         for component, axis in terms:
             row[:, component] += slopes[:, axis]
     return B.reshape(len(B), -1)
+
+
+def von_mises_modes(spacing: Array, law: Law) -> Array:
+    """Modes of the square of the von Mises stress, for the kernels of the energy; see `centre_strains`."""
+    stress = law.matrix() @ centre_strains(spacing, law)
+    return mode_stiffness(stress.T @ VON_MISES @ stress, len(spacing))

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho.errors import SolverError
+from morpho.fem.voxel.coarsening import Dofs, Floats
 from morpho.fem.voxel.element import Element
+from morpho.fem.voxel.grid import Grid
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.multigrid import Dofs, Floats, Grid
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn

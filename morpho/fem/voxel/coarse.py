@@ -23,10 +23,11 @@ from morpho.fem.voxel.block_kernels import (
     block_energy_scalar_3d,
 )
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.coarsening import Dofs, cell_shape, coarsen_mask
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import NodalForces
-from morpho.fem.voxel.multigrid import Dofs, build, cell_shape, coarsen_mask
+from morpho.fem.voxel.multigrid import build
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
@@ -195,7 +196,7 @@ class VoxelCoarse:
         self._u_before.clear()
 
     def close(self) -> None:
-        """Nothing to free (local)."""
+        self._cg.preconditioner.close()
 
     def _restricted(self, dofs: Dofs, values: Array) -> Array:
         """A fine load vector, complete on shared nodes, on the nodes of the blocks (collective)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from morpho.fem.reduced import best_combination
 from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.voxel.bearing import Bearing
 from morpho.fem.voxel.bodies import find_bodies
-from morpho.fem.voxel.centre import centre_strains
+from morpho.fem.voxel.centre import von_mises_modes
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
-from morpho.fem.voxel.element import Element, mode_stiffness
+from morpho.fem.voxel.coarsening import Floats, Mask
+from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
-from morpho.fem.voxel.multigrid import Floats, Mask, build
+from morpho.fem.voxel.multigrid import build
 from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.rows import NodalRows
@@ -36,7 +37,7 @@ from morpho.fem.voxel.supports import by_node, hold
 from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
 from morpho.fem.voxel.void import VOID, is_idle
 from morpho.fem.voxel.work import Work
-from morpho.functionals.functional import VON_MISES, Functional
+from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh, portions
@@ -108,6 +109,7 @@ class VoxelEquation:
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
         self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
+        self._opened = ExitStack()
         self._solved: tuple[Array, Material]  #: the density of the last solve, and the material it was for
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
@@ -148,6 +150,7 @@ class VoxelEquation:
         present = Present(self.planes, self.shape, sparse)
         work = Work(self.shape, self.mesh.shape, sparse)
         grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present, work)
+        self._opened.callback(grid.close)
         operator = Operator(self.element, self.planes, self._moduli, self.supports.dofs, sprung, springs, present)
         settings, solid = self._settings, float(self.material.E)
         self._cg = ConjugateGradients(operator, grid, work, solid, settings.rtol, settings.max_iterations)
@@ -412,6 +415,7 @@ class VoxelEquation:
             from morpho.fem.voxel.coarse import VoxelCoarse
 
             self._coarse[block] = VoxelCoarse(self, block)
+            self._opened.callback(self._coarse[block].close)
         return self._coarse[block]
 
     def displacement(self, i: int) -> Array:
@@ -472,7 +476,8 @@ class VoxelEquation:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
         self.prepare()
         squares = np.empty(self.mesh.shape)
-        self.element.kernels.strain_energy(squares, self.u[i], self._von_mises)
+        modes = von_mises_modes(self.mesh.spacing[: self.mesh.dim], self.law)
+        self.element.kernels.strain_energy(squares, self.u[i], modes)
         stress = self.mesh.listed(squares)
         np.maximum(stress, 0.0, out=stress)
         np.sqrt(stress, out=stress)
@@ -481,14 +486,9 @@ class VoxelEquation:
             stress[self._stiffness(self._solved[0]) == 0] = 0
         return stress
 
-    @cached_property
-    def _von_mises(self) -> Array:
-        """Modes of the square of the von Mises stress, for the kernels of the energy."""
-        stress = self.law.matrix() @ centre_strains(self.mesh.spacing[: self.mesh.dim], self.law)
-        return mode_stiffness(stress.T @ VON_MISES @ stress, self.mesh.dim)
-
     def close(self) -> None:
-        """Nothing to free; the counterpart of the assembled engine's (local)."""
+        """Free the communicators of coarse grids (collective)."""
+        self._opened.close()
 
     def __enter__(self) -> VoxelEquation:
         return self

@@ -8,18 +8,30 @@ by a W-cycle, which costs little since each grid has an eighth of the cells of t
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from mpi4py import MPI
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
 from morpho.errors import SolverError
+from morpho.fem.voxel.coarsening import (
+    Dofs,
+    Floats,
+    Mask,
+    cell_shape,
+    coarsen_mask,
+    coarsen_springs,
+    complete,
+    entries,
+    node_shape,
+)
 from morpho.fem.voxel.cycle import Level, as_list, w_cycle
 from morpho.fem.voxel.element import Element, node_offsets
-from morpho.fem.voxel.halo import AXES, SharedPlanes
+from morpho.fem.voxel.grid import Grid
+from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.merged import Merged, Move
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import (
     Runs,
@@ -37,16 +49,13 @@ from morpho.fem.voxel.vectors import (
 )
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
-from morpho.mesh.partition import split
-
-Dofs = NDArray[np.int64]
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Shape = tuple[int, int, int]
+from morpho.mesh.partition import FEW, Partition, on_fewer, split
 
 COARSEST = 500  #: unknowns that are solved for directly
 SMALL = 5000  #: unknowns of a grid that every rank keeps whole
-GATHERED = 30  #: so many times fewer than a rank has on the finest grid make a grid small, too
+GATHERED = 30  #: so many times fewer than one of few ranks has on the finest grid make a grid small, too
+WORTH = 4  #: so many times fewer ranks are worth moving a grid to them
+DEEP = 4  #: depth from which on the cycle of many ranks visits the next grid once: twice would double its messages
 FAINT = 1e-9  #: relative stiffness to the ground of what nothing holds, on the coarsest grid
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
 
@@ -58,34 +67,15 @@ WEIGHTS = {
 }
 
 
-class Grid(Protocol):
-    """An approximate solver of A x = b on one grid; arrays (z, y, component, x) with shared nodes alike."""
+class Rule(NamedTuple):
+    """What the number of ranks on the finest grid decides about all of them."""
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether a cycle solves the grid's equations."""
+    small: float  #: unknowns of a grid that every rank keeps whole
+    deep: float  #: depth from which on a cycle visits the next grid once
 
-    @property
-    def E(self) -> Floats:
-        """(z, y, x) moduli, to be set in place."""
-
-    @property
-    def runs(self) -> Runs:
-        """Of the nodes that take part; nothing else of x and b is read or written."""
-
-    @property
-    def x(self) -> Floats:
-        """The solution."""
-
-    @property
-    def b(self) -> Floats:
-        """The right-hand side, to be set in place; zero in held dofs after a cycle."""
-
-    def refresh(self) -> None:
-        """Take the moduli in E; cells without stiffness are left out (collective)."""
-
-    def cycle(self) -> None:
-        """x from b, as a fixed symmetric operator (collective)."""
+    def visits(self, depth: int, is_exact: bool) -> int:
+        """Cycles of the next grid in one of this depth, which may solve for it exactly (local)."""
+        return 1 if depth == 0 or depth >= self.deep or is_exact else 2
 
 
 class Smoothed:
@@ -103,6 +93,7 @@ class Smoothed:
         present: Present,
         coarser: Grid,
         work: Work | None,
+        rule: Rule,
     ) -> None:
         nz, ny, _, nx = mask.shape
         self.element, self.planes, self.present, self.coarser = element, planes, present, coarser
@@ -111,7 +102,7 @@ class Smoothed:
         self.sprung, self.springs = entries(springs)
         self.spread = complete(springs, planes)
         self.steps = STEPS[min(depth, len(STEPS) - 1)]
-        self.visits = 1 if depth == 0 or coarser.is_exact else 2
+        self.visits = rule.visits(depth, coarser.is_exact)
         work = work or Work(mask.shape, cell_shape(mask), sparse)
         self.E = work.zeros(cell_shape(mask))
         self.x, self.b, self.r = work.x, work.b, work.r
@@ -143,6 +134,9 @@ class Smoothed:
             add_prolonged(self.x, self.coarser.x, self.runs)
             self._hold(self.x)
             self._smooth(from_zero=False)
+
+    def close(self) -> None:
+        self.coarser.close()
 
     def _smooth(self, from_zero: bool) -> None:
         """Chebyshev steps of the fourth kind on A x = b, diagonally scaled (collective)."""
@@ -198,6 +192,7 @@ class Whole:
         springs: Array | None,
         present: Present,
         work: Work | None,
+        rule: Rule,
     ) -> None:
         self.planes = planes
         low = planes.partition.box(planes.comm.rank)[0]
@@ -217,7 +212,7 @@ class Whole:
         planes.comm.Allreduce(MPI.IN_PLACE, whole, MPI.LOR)
         alone = SharedPlanes(MPI.COMM_SELF, split(cells, 1))
         every = Present(alone, whole.shape, present.sparse)
-        self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape), every)
+        self.grid = build(element, alone, whole, depth, cells, self._all(springs, whole.shape), every, rule=rule)
         self.present, self.runs = present, whole_rows(mask.shape)
         self.is_exact = self.grid.is_exact
 
@@ -230,6 +225,9 @@ class Whole:
         self._collect(self.grid.b, self._owned, self.planes.owned(self.b))
         self.grid.cycle()
         self.x[:] = self.grid.x[self._nodes]
+
+    def close(self) -> None:
+        """Nothing to free (local)."""
 
     def _all(self, springs: Array | None, shape: tuple[int, ...]) -> Array | None:
         """Owned springs of all ranks (collective)."""
@@ -258,6 +256,7 @@ class Alone:
         springs: Array | None,
         present: Present,
         work: Work | None,
+        rule: Rule,
     ) -> None:
         self.element, self.planes = element, planes
         self.grids: list[Level] = []
@@ -267,7 +266,7 @@ class Alone:
             nz, ny, _, nx = mask.shape
             steps = STEPS[min(depth, len(STEPS) - 1)]
             coarse = coarsen_mask(mask, planes)
-            visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
+            visits = rule.visits(depth, coarse.size <= COARSEST)
             work = work or Work(mask.shape, cell_shape(mask), present.sparse)
             x, b, r, E = work.x, work.b, work.r, work.zeros(cell_shape(mask))
             step = work.zeros(mask.shape if steps > 1 else (0, 0, 0, 0))
@@ -309,6 +308,9 @@ class Alone:
         else:
             last = self.coarsest
             w_cycle(self._compiled, self.modes, self.scale, last.inverse, last.x, last.b)
+
+    def close(self) -> None:
+        """Nothing to free (local)."""
 
 
 class Direct:
@@ -359,8 +361,11 @@ def build(
     springs: Array | None = None,
     present: Present | None = None,
     work: Work | None = None,
+    rule: Rule | None = None,
 ) -> Grid:
     """The grids from one depth on: parts while the ranks' boxes stay nested and are large, then wholes (collective).
+
+    Many ranks leave the grids of which each would have little to fewer of them, and so on until few are left.
 
     A coarse dof is held where its basis function does not vanish at a held dof, so that interpolation respects the
     supports.
@@ -371,21 +376,56 @@ def build(
         springs: stiffness to the ground (z, y, component, x), at the nodes that this rank owns; None for none.
         present: what of this depth takes part; None for all.
         work: what the finest grid works in, None for arrays of its own.
+        rule: None on the finest grid.
     """
     present = present or Present(planes, mask.shape)
-    if planes.comm.size == 1:
-        return Alone(element, planes, mask, depth, springs, present, work)
-    unknowns = element.components * math.prod(n + 1 for n in cells)
-    small = max(SMALL, element.components * math.prod(planes.partition.cells) / (GATHERED * planes.comm.size))
-    if depth == planes.partition.levels or unknowns <= small:
-        return Whole(element, planes, mask, depth, cells, springs, present, work)
+    partition, size = planes.partition, planes.comm.size
+    rule = rule or rule_of(element.components, partition, size)
+    if size == 1:
+        return Alone(element, planes, mask, depth, springs, present, work, rule)
+    unknowns, is_last = element.components * math.prod(n + 1 for n in cells), depth == partition.levels
+    if unknowns <= rule.small or (is_last and size <= FEW):
+        return Whole(element, planes, mask, depth, cells, springs, present, work, rule)
+    if size > FEW and (is_last or WORTH * math.prod(on_fewer(partition, depth).grid) <= size):
+        return merge(element, planes, mask, depth, cells, springs, present, work, rule)
     coarse_mask = coarsen_mask(mask, planes)
     coarse_springs = coarsen_springs(springs, coarse_mask.shape, planes)
     coarse_present = Present(planes, coarse_mask.shape, present.sparse)
     coarse_cells = tuple(-(-n // 2) for n in cells)
     below = None if work is None else work.coarser(coarse_mask.shape, cell_shape(coarse_mask))
-    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present, below)
-    return Smoothed(element, planes, mask, depth, springs, present, coarser, work)
+    coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present, below, rule)
+    return Smoothed(element, planes, mask, depth, springs, present, coarser, work, rule)
+
+
+def rule_of(components: int, partition: Partition, ranks: int) -> Rule:
+    """The rule for a number of ranks (local)."""
+    if ranks > FEW:
+        return Rule(SMALL, DEEP)
+    return Rule(max(SMALL, components * math.prod(partition.cells) / (GATHERED * ranks)), math.inf)
+
+
+def merge(
+    element: Element,
+    planes: SharedPlanes,
+    mask: Mask,
+    depth: int,
+    cells: tuple[int, ...],
+    springs: Array | None,
+    present: Present,
+    work: Work | None,
+    rule: Rule,
+) -> Merged:
+    """The grids from one depth on, on fewer ranks; see `build` (collective)."""
+    move = Move(planes, on_fewer(planes.partition, depth), depth)
+    held, stiff = move.moved(mask), None if springs is None else move.moved(springs)
+    grid = None
+    if move.planes is not None:
+        assert held is not None
+        if stiff is not None:
+            move.planes.keep_owned(stiff)
+        every = Present(move.planes, held.shape, present.sparse)
+        grid = build(element, move.planes, held, depth, cells, stiff, every, rule=rule)
+    return Merged(move, mask.shape, present, work, grid)
 
 
 def set_flexibility(
@@ -403,61 +443,3 @@ def set_flexibility(
     smoothing_weights(flexibility, squares, 2**element.dim, element.unevenness)
     if springs is not None:
         flexibility /= 1 + flexibility * (springs / element.diagonal[0]).astype(np.float32)
-
-
-def entries(springs: Array | None) -> tuple[Dofs, Floats]:
-    """Where there are springs in a nodal field, and how stiff they are (local)."""
-    if springs is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    sprung = np.flatnonzero(springs)
-    return sprung, springs.reshape(-1)[sprung].astype(np.float32)
-
-
-def complete(springs: Array | None, planes: SharedPlanes) -> Array | None:
-    """Owned springs on all ranks that have the node, for `set_flexibility` (collective)."""
-    if springs is None or springs.shape[2] > 1:
-        return None
-    shared = springs.copy()
-    planes.sum(shared)
-    return shared
-
-
-def coarsen_springs(springs: Array | None, shape: tuple[int, ...], planes: SharedPlanes) -> Array | None:
-    """Owned springs of the next grid: each is shared out among the nodes around it (collective)."""
-    if springs is None:
-        return None
-    coarse = np.zeros(shape)
-    restrict(coarse, springs, whole_rows(springs.shape))
-    planes.sum(coarse)
-    planes.keep_owned(coarse)
-    return coarse
-
-
-def coarsen_mask(mask: Mask, planes: SharedPlanes) -> Mask:
-    """Held dofs of the next grid (collective)."""
-    for axis in AXES:
-        n = mask.shape[axis]
-        if n == 1:
-            continue
-        mask = np.moveaxis(mask, axis, 0)
-        coarse = np.zeros((n // 2 + 1, *mask.shape[1:]), dtype=bool)
-        even, odd = mask[::2], mask[1::2]
-        coarse[: len(even)] |= even
-        coarse[: len(odd)] |= odd
-        coarse[1 : len(odd) + 1] |= odd
-        mask = np.moveaxis(coarse, 0, axis)
-    counted = np.ascontiguousarray(mask, dtype=np.float32)
-    planes.sum(counted)
-    return np.asarray(counted > 0)
-
-
-def cell_shape(mask: Mask) -> Shape:
-    """Cells (z, y, x) between the nodes of a mask (z, y, component, x)."""
-    nz, ny, _, nx = mask.shape
-    return max(nz - 1, 1), ny - 1, nx - 1
-
-
-def node_shape(cells: tuple[int, ...]) -> Shape:
-    """Nodes (z, y, x) of a grid of cells along x, y(, z)."""
-    nx, ny, *nz = cells
-    return (nz[0] + 1 if nz else 1), ny + 1, nx + 1

@@ -9,7 +9,7 @@ from mpi4py import MPI
 import numpy as np
 
 from morpho.fem.voxel.cg import Operator
-from morpho.fem.voxel.multigrid import Floats
+from morpho.fem.voxel.coarsening import Floats
 from morpho.interfaces import Array
 
 EVERY = 4  #: iterations between looks
