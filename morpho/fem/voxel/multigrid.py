@@ -50,12 +50,14 @@ SMALL = 5000  #: unknowns of a grid that every rank keeps whole
 GATHERED = 30  #: so many times fewer than a rank has on the finest grid make a grid small, too
 FAINT = 1e-9  #: relative stiffness to the ground of what nothing holds, on the coarsest grid
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
+DEEPER = (1, 4, 8)  #: where designs are of thin struts
 
-#: Weights of the optimized fourth-kind Chebyshev smoother of 1, 2, 4 steps (Lottes 2023; Phillips & Fischer 2022)
+#: Weights of the fourth-kind Chebyshev smoother, up to 4 steps optimized (Lottes 2023; Phillips & Fischer 2022)
 WEIGHTS = {
     1: (1.12500000000000,),
     2: (1.02387287570313, 1.26408905371085),
     4: (1.00391310427285, 1.04035811188593, 1.14863498546254, 1.38268869241000),
+    8: (1.0,) * 8,
 }
 
 
@@ -85,6 +87,9 @@ class Grid(Protocol):
     def refresh(self) -> None:
         """Take the moduli in E; cells without stiffness are left out (collective)."""
 
+    def deepen(self, deeper: bool) -> None:
+        """Smooth more on coarse grids, or as usual again (local)."""
+
     def cycle(self) -> None:
         """x from b, as a fixed symmetric operator (collective)."""
 
@@ -111,7 +116,7 @@ class Smoothed:
         self.held: Dofs = np.flatnonzero(mask)
         self.sprung, self.springs = entries(springs)
         self.spread = complete(springs, planes)
-        self.steps = STEPS[min(depth, len(STEPS) - 1)]
+        self.depth, self.steps = depth, steps_at(depth)
         self.visits = 1 if depth == 0 or coarser.is_exact else 2
         work = work or Work(mask.shape, cell_shape(mask), sparse)
         self.E = work.zeros(cell_shape(mask))
@@ -130,6 +135,10 @@ class Smoothed:
         set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
+
+    def deepen(self, deeper: bool) -> None:
+        self.steps = steps_at(self.depth, deeper)
+        self.coarser.deepen(deeper)
 
     def cycle(self) -> None:
         self._hold(self.b)
@@ -227,6 +236,9 @@ class Whole:
         self._collect(self.grid.E, self._cells, self.E)
         self.grid.refresh()
 
+    def deepen(self, deeper: bool) -> None:
+        self.grid.deepen(deeper)
+
     def cycle(self) -> None:
         self._collect(self.grid.b, self._owned, self.planes.owned(self.b))
         self.grid.cycle()
@@ -260,13 +272,13 @@ class Alone:
         present: Present,
         work: Work | None,
     ) -> None:
-        self.element, self.planes = element, planes
+        self.element, self.planes, self.depth = element, planes, depth
         self.grids: Any = List()
         self.presents: list[Present] = []
         self.spread: list[Array | None] = []
         while mask.size > COARSEST:
             nz, ny, _, nx = mask.shape
-            steps = STEPS[min(depth, len(STEPS) - 1)]
+            steps = steps_at(depth)
             coarse = coarsen_mask(mask, planes)
             visits = 1 if depth == 0 or coarse.size <= COARSEST else 2
             work = work or Work(mask.shape, cell_shape(mask), present.sparse)
@@ -301,6 +313,10 @@ class Alone:
             coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
             coarsen_moduli(coarser, grid.E, self.element.layers)
         self.coarsest.refresh()
+
+    def deepen(self, deeper: bool) -> None:
+        for i, grid in enumerate(self.grids):
+            self.grids[i] = grid._replace(weights=np.array(WEIGHTS[steps_at(self.depth + i, deeper)], np.float32))
 
     def cycle(self) -> None:
         if self.is_exact:
@@ -385,6 +401,12 @@ def build(
     below = None if work is None else work.coarser(coarse_mask.shape, cell_shape(coarse_mask))
     coarser = build(element, planes, coarse_mask, depth + 1, coarse_cells, coarse_springs, coarse_present, below)
     return Smoothed(element, planes, mask, depth, springs, present, coarser, work)
+
+
+def steps_at(depth: int, deeper: bool = False) -> int:
+    """Smoothing steps on the grid of a depth (local)."""
+    steps = DEEPER if deeper else STEPS
+    return steps[min(depth, len(steps) - 1)]
 
 
 def set_flexibility(
