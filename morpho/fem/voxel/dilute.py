@@ -82,10 +82,10 @@ class Helped:
             nodes = self.present.nodes[:, :, 0]  # springs are left out: they only add stiffness
             self.factor = make_factor(self.element, self.planes, self._held(), self.E, nodes, self._taken)
         self.grid.deepen(self._is_slow and self.factor is None)
-        help = "a sparse factor of the stiffness helps" if self.factor is not None else "coarse grids are smoothed more"
-        if self._is_slow and help not in self._said:
-            log.info("solves are slow on thin struts: %s from here on, where it pays", help)
-            self._said.add(help)
+        how = "a sparse factor of the stiffness helps" if self.factor is not None else "coarse grids are smoothed more"
+        if self._is_slow and how not in self._said:
+            log.info("solves are slow on thin struts: %s from here on, where it pays", how)
+            self._said.add(how)
 
     def cycle(self) -> None:
         self.grid.cycle()
