@@ -34,12 +34,7 @@ def run():
     return np.diff(taken), step
 
 
-def test_a_dilute_design_stays_solvable(run):
-    taken, step = run
-    assert max(taken) <= 150
-    assert step.greyness < 0.02 and np.mean(step.rho < 1e-3) > 0.8
-
-
-@pytest.mark.xfail(strict=True, reason="thin struts bend, and coarse grids of mean moduli are too stiff for that: 129")
 def test_a_dilute_design_takes_at_most_sixty_iterations(run):
-    assert max(run[0]) <= 60
+    taken, step = run
+    assert max(taken) <= 60
+    assert step.greyness < 0.02 and np.mean(step.rho < 1e-3) > 0.8

@@ -164,8 +164,9 @@ def test_plain_diagonal_has_no_such_bound():
 
 
 @pytest.mark.parametrize("held_by", ["supports", "springs of heat"])
+@pytest.mark.parametrize("deeper", [False, True])
 @pytest.mark.parametrize("cells", [(32, 16, 16), (21, 13, 9), (60, 20), (7, 5, 3)])
-def test_the_cycle_is_symmetric_and_positive(cells, held_by):
+def test_the_cycle_is_symmetric_and_positive(cells, deeper, held_by):
     e = element("square" if len(cells) == 2 else "cube", heat=held_by != "supports")
     rng = np.random.default_rng(1)
     mask, springs = np.zeros(nodal(cells, e.components), dtype=bool), None
@@ -178,6 +179,7 @@ def test_the_cycle_is_symmetric_and_positive(cells, held_by):
     grid = build(e, SharedPlanes(MPI.COMM_SELF, split(cells, 1)), mask, 0, cells, springs)
     grid.E[:] = 10 ** (-4 * rng.random(grid.E.shape))
     grid.refresh()
+    grid.deepen(deeper)
     vectors_in, vectors_out = [], []
     for _ in range(3):
         b = np.where(mask, 0, rng.normal(size=mask.shape)).astype(np.float32)

@@ -25,6 +25,7 @@ from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.centre import von_mises_modes
 from morpho.fem.voxel.cg import ConjugateGradients, Operator
 from morpho.fem.voxel.coarsening import Floats, Mask
+from morpho.fem.voxel.dilute import Helped
 from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
@@ -151,9 +152,10 @@ class VoxelEquation:
         work = Work(self.shape, self.mesh.shape, sparse)
         grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present, work)
         self._opened.callback(grid.close)
+        self._helped = Helped(grid, self.element, self.planes, self.held_mask, present)
         operator = Operator(self.element, self.planes, self._moduli, self.supports.dofs, sprung, springs, present)
         settings, solid = self._settings, float(self.material.E)
-        self._cg = ConjugateGradients(operator, grid, work, solid, settings.rtol, settings.max_iterations)
+        self._cg = ConjugateGradients(operator, self._helped, work, solid, settings.rtol, settings.max_iterations)
         if settings.stop == "sensitivity":
             self._watch = SensitivityWatch(operator, grid.E, settings.sensitivity_rtol)
 
@@ -202,14 +204,10 @@ class VoxelEquation:
 
     def _solve_all(self, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
         """Solve for every load case and dummy load; iterations and the worst relative residual (collective)."""
-        iterations, worst = 0, 0.0
-        for i in range(len(self.cases)):
-            taken, residual = self._solve_case(i, rho, rtol, at_most)
-            iterations, worst = iterations + taken, max(worst, residual)
-        for q in range(len(self.dummies)):
-            taken, residual = self._solve_dummy(q, rtol, at_most)
-            iterations, worst = iterations + taken, max(worst, residual)
-        return iterations, worst
+        solves = [self._solve_case(i, rho, rtol, at_most) for i in range(len(self.cases))]
+        solves += [self._solve_dummy(q, rtol, at_most) for q in range(len(self.dummies))]
+        self._helped.took(max(taken for taken, _ in solves))
+        return sum(taken for taken, _ in solves), max(residual for _, residual in solves)
 
     def reduced(self, rho: Array, bases: list[list[Array]]) -> tuple[State, float]:
         """The state in the span of sets of displacements, one per load case, and its relative residual (collective)."""

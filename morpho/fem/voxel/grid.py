@@ -34,6 +34,9 @@ class Grid(Protocol):
     def refresh(self) -> None:
         """Take the moduli in E; cells without stiffness are left out (collective)."""
 
+    def deepen(self, deeper: bool) -> None:
+        """Smooth more on coarse grids, or as usual again (local)."""
+
     def cycle(self) -> None:
         """x from b, as a fixed symmetric operator (collective)."""
 

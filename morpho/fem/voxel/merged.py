@@ -116,6 +116,10 @@ class Merged:
         if any_rank(self.move.comm, failure is not None):
             raise failure or SolverError("the stiffness is not positive definite; check the densities and the supports")
 
+    def deepen(self, deeper: bool) -> None:
+        if self.grid is not None:
+            self.grid.deepen(deeper)
+
     def cycle(self) -> None:
         self.move.nodes.move(self.b, None if self.grid is None else self.grid.b)
         if self.grid is not None:

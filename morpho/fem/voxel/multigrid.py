@@ -58,12 +58,14 @@ WORTH = 4  #: so many times fewer ranks are worth moving a grid to them
 DEEP = 4  #: depth from which on the cycle of many ranks visits the next grid once: twice would double its messages
 FAINT = 1e-9  #: relative stiffness to the ground of what nothing holds, on the coarsest grid
 STEPS = (1, 2, 4)  #: smoothing steps on the finest grid, the next one, and all others
+DEEPER = (1, 4, 8)  #: where designs are of thin struts
 
-#: Weights of the optimized fourth-kind Chebyshev smoother of 1, 2, 4 steps (Lottes 2023; Phillips & Fischer 2022)
+#: Weights of the fourth-kind Chebyshev smoother, up to 4 steps optimized (Lottes 2023; Phillips & Fischer 2022)
 WEIGHTS = {
     1: (1.12500000000000,),
     2: (1.02387287570313, 1.26408905371085),
     4: (1.00391310427285, 1.04035811188593, 1.14863498546254, 1.38268869241000),
+    8: (1.0,) * 8,
 }
 
 
@@ -101,7 +103,7 @@ class Smoothed:
         self.held: Dofs = np.flatnonzero(mask)
         self.sprung, self.springs = entries(springs)
         self.spread = complete(springs, planes)
-        self.steps = STEPS[min(depth, len(STEPS) - 1)]
+        self.depth, self.steps = depth, steps_at(depth)
         self.visits = rule.visits(depth, coarser.is_exact)
         work = work or Work(mask.shape, cell_shape(mask), sparse)
         self.E = work.zeros(cell_shape(mask))
@@ -120,6 +122,10 @@ class Smoothed:
         set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
+
+    def deepen(self, deeper: bool) -> None:
+        self.steps = steps_at(self.depth, deeper)
+        self.coarser.deepen(deeper)
 
     def cycle(self) -> None:
         self._hold(self.b)
@@ -221,6 +227,9 @@ class Whole:
         self._collect(self.grid.E, self._cells, self.E)
         self.grid.refresh()
 
+    def deepen(self, deeper: bool) -> None:
+        self.grid.deepen(deeper)
+
     def cycle(self) -> None:
         self._collect(self.grid.b, self._owned, self.planes.owned(self.b))
         self.grid.cycle()
@@ -258,13 +267,13 @@ class Alone:
         work: Work | None,
         rule: Rule,
     ) -> None:
-        self.element, self.planes = element, planes
+        self.element, self.planes, self.depth = element, planes, depth
         self.grids: list[Level] = []
         self.presents: list[Present] = []
         self.spread: list[Array | None] = []
         while mask.size > COARSEST:
             nz, ny, _, nx = mask.shape
-            steps = STEPS[min(depth, len(STEPS) - 1)]
+            steps = steps_at(depth)
             coarse = coarsen_mask(mask, planes)
             visits = rule.visits(depth, coarse.size <= COARSEST)
             work = work or Work(mask.shape, cell_shape(mask), present.sparse)
@@ -299,6 +308,12 @@ class Alone:
             coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
             coarsen_moduli(coarser, grid.E, self.element.layers)
         self.coarsest.refresh()
+        if not self.is_exact:
+            self._compiled = as_list(self.grids)
+
+    def deepen(self, deeper: bool) -> None:
+        for i, grid in enumerate(self.grids):
+            self.grids[i] = grid._replace(weights=np.array(WEIGHTS[steps_at(self.depth + i, deeper)], np.float32))
         if not self.is_exact:
             self._compiled = as_list(self.grids)
 
@@ -426,6 +441,12 @@ def merge(
         every = Present(move.planes, held.shape, present.sparse)
         grid = build(element, move.planes, held, depth, cells, stiff, every, rule=rule)
     return Merged(move, mask.shape, present, work, grid)
+
+
+def steps_at(depth: int, deeper: bool = False) -> int:
+    """Smoothing steps on the grid of a depth (local)."""
+    steps = DEEPER if deeper else STEPS
+    return steps[min(depth, len(steps) - 1)]
 
 
 def set_flexibility(
