@@ -92,3 +92,6 @@ class Helped:
         self.grid.cycle()
         if self.factor is not None:
             self.factor.add(self.x, self.b)
+
+    def close(self) -> None:
+        self.grid.close()
