@@ -92,6 +92,8 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
         anchor_is_feasible=restart.anchor_is_feasible,
     )
     status = interrupt.requested() or _ending(parts, restart, change, worst, advice.move_limit, gradient)
+    if status is not None:
+        parts.design.forget_trial()
     volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
     return Step(
         iteration=iteration,
