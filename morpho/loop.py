@@ -105,6 +105,8 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     status = interrupt.requested() or _ending(parts, restart, worst, advice)
     if status is None:
         restart = replace(restart, ahead=restart.ahead + _left_out(parts, restart, worst, advice))
+    else:
+        parts.design.forget_trial()
     volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
     return Step(
         iteration=iteration,

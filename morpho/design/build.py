@@ -138,6 +138,10 @@ class Design:
         self._tried.forget()
         return self._tried.keep(self._in_force(iteration), x, *self.at(iteration).apply(x))
 
+    def forget_trial(self) -> None:
+        """Let go of the density of the last trial: there is no next design (local)."""
+        self._tried.forget()
+
     def _in_force(self, iteration: int) -> tuple[float, float]:
         """What tells the maps of two iterations apart (local)."""
         return value_at(self.problem.beta or 0.0, iteration), value_at(self.problem.radius or 0.0, iteration)

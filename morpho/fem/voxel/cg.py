@@ -128,6 +128,7 @@ class ConjugateGradients:
         The norm of the load follows from what this rank owns of it where that is given; `values` are zero then.
         """
         A, self._load = self.operator, load
+        self.work.take()
         u.reshape(-1)[A.held] = values
         if given is not None:
             free = given.values[~np.isin(given.dofs, A.held)]

@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from morpho.fem.voxel.pages import pages
 from morpho.interfaces import Array
+from morpho.machine import give_back_freed_memory
 
 Floats = NDArray[np.float32]
 
@@ -54,6 +55,11 @@ class Work:
         self.b, self.p = at(self._b, shape, np.float32), at(self._p, shape, np.float32)
         self.load: Array = at(0, shape, np.float64)
         self.moduli: Array = at(self._b, cells, np.float64)
+
+    def take(self) -> None:
+        """Before a solve: where it takes much, the machine first gets what freed arrays had (local)."""
+        if not self._stay:
+            give_back_freed_memory()
 
     def begin_residual(self) -> None:
         """The load and the moduli take the place of x, r and b (local)."""
