@@ -30,6 +30,24 @@ def replicated() -> Iterator[None]:
     multigrid.FEW, cutting.FEW = before
 
 
+@contextmanager
+def replicated_once() -> Iterator[None]:
+    """As `replicated`, but that deep grids are visited once."""
+    before = multigrid.rule_of
+    with replicated():
+        multigrid.rule_of = lambda *given: before(*given)._replace(deep=multigrid.DEEP)
+        yield
+        multigrid.rule_of = before
+
+
+@contextmanager
+def visited_twice() -> Iterator[None]:
+    """Many ranks run a W-cycle on all grids, as few do."""
+    before, multigrid.DEEP = multigrid.DEEP, 1 << 60
+    yield
+    multigrid.DEEP = before
+
+
 @dataclass
 class Costs:
     """Seconds measured on one core."""
