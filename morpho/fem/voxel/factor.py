@@ -174,7 +174,8 @@ def make_factor(
     if any_rank(planes.comm, nodes.size > LARGEST):
         return None
     plan = Plan.of(planes, nodes)
-    between = 7.0 * (len(plan.at) - plan.inside) ** 3  # a dense matrix: less, and fast
+    # What lies between ranks is counted about once, so that the answer hardly depends on their number.
+    between = 7.0 * (len(plan.at) - plan.inside) ** 3 / planes.comm.size
     given = np.array([len(plan.at), plan.work + between, plan.entries])
     count, work, entries = planes.comm.allreduce(given)
     if work > WORTH * iterations * count or entries > MOST * count:
