@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from morpho.interfaces import Array
 from morpho.mesh.voxels import Mask, VoxelMesh
 from morpho.mesh.window import Window
+from morpho.pages import zeros
 
 Indices = NDArray[np.int64]
 
@@ -28,6 +29,7 @@ class VoxelNeighbourhood:
     """
 
     def __init__(self, mesh: VoxelMesh, radius: float, flat: bool = False) -> None:
+        mesh = mesh.laid
         self.mesh = mesh
         cells, low = ((*part, fill)[:3] for part, fill in ((mesh.cells, 1), (mesh.low, 0)))
         reach = tuple(
@@ -44,48 +46,42 @@ class VoxelNeighbourhood:
         sums = np.empty(small)
         _convolve(np.ones(small), (0, 0, 0), *self._stencil, np.ones(small[:2], dtype=bool), sums)
         self._sums = np.ascontiguousarray(sums[:, :, self._at[0]])
-        self._rows = np.ones(mesh.shape[:2], dtype=bool) if mesh.filled is None else mesh.filled.any(axis=2)
+        #: (z, y) rows of a part with cells, None in a full box
+        self._rows = None if mesh.filled is None else np.asarray(mesh.filled.any(axis=2))
         # In a part the weights of the cells that exist are counted, which is the same at no two places.
         self._inverse: Array | None = None
         if mesh.filled is not None:
-            total = self._weighted(np.ones(mesh.n))
-            self._inverse = np.divide(1.0, total, out=np.zeros(mesh.shape), where=mesh.filled)
+            self._inverse = 1 / self._weighted(np.ones(mesh.n))
 
     def average(self, values: Array) -> Array:
         """(n,) weighted averages (collective)."""
-        out = self._weighted(values)
-        self._divide(out, out)
-        return self.mesh.listed(out)
+        return self._divided(self._weighted(values), in_place=True)
 
     def average_transposed(self, values: Array) -> Array:
         """(n,) the exact transpose of `average` (collective)."""
-        return self.mesh.listed(self._around(self._divided(values)))
+        return self._weighted(self._divided(values))
 
     def _weighted(self, values: Array) -> Array:
-        return self._around(self.mesh.grid(np.ascontiguousarray(values)))
-
-    def _around(self, grid: Array) -> Array:
-        """Weighted sums of a field (z, y, x), of the same shape."""
-        source = self._window.extend(grid)
-        del grid  # may be all that holds it
-        out = np.empty(self.mesh.shape) if self.mesh.filled is None else np.zeros(self.mesh.shape)
+        """(n,) weighted sums."""
+        mesh = self.mesh
+        source = self._window.extend(mesh.grid(np.ascontiguousarray(values)), self._rows)
+        del values  # may be all that holds it
+        out = zeros(mesh.shape, sparse=True) if self._rows is not None else np.empty(mesh.shape)
         start = tuple(part.start for part in self._window.inner)
-        _convolve(source, start, *self._stencil, self._rows, out)
-        return out
+        wanted = np.ones(mesh.shape[:2], dtype=bool) if self._rows is None else self._rows
+        _convolve(source, start, *self._stencil, wanted, out)
+        return mesh.listed(out)
 
-    def _divided(self, values: Array) -> Array:
-        scaled = np.empty(self.mesh.shape)
-        self._divide(self.mesh.grid(values), scaled)
-        return scaled
-
-    def _divide(self, values: Array, out: Array) -> None:
-        """Divide fields (z, y, x) by the sums of the weights; zero where no cell exists."""
+    def _divided(self, values: Array, in_place: bool = False) -> Array:
+        """(n,) values by the sums of the weights."""
+        out = values if in_place else np.empty(self.mesh.n)
         if self._inverse is not None:
-            np.multiply(values, self._inverse, out=out)
-            return
+            return np.multiply(values, self._inverse, out=out)
         _, y, z = self._at
+        fields, scaled = self.mesh.grid(values), self.mesh.grid(out)
         for k, place in enumerate(z):
-            np.divide(values[k], self._sums[place, y], out=out[k])
+            np.divide(fields[k], self._sums[place, y], out=scaled[k])
+        return out
 
 
 class _Stencil(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,21 @@ from morpho.errors import InputError
 SURFACE = (8.0, 2.0, 1.0)  #: what a cell on a cut across x, y, z costs: strided memory, and shorter rows
 SMALL = 1500  #: cells of a grid that every rank may keep whole
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Partition:
     """A process grid over a box of cells, directions in the order x, y(, z).
 
     Every cut lies at a multiple of 2**levels cells, so that the boxes of the ranks stay nested over that many
-    coarsenings of the grid.
+    coarsenings of the grid. Ranks are numbered with x fastest, wherever x has come to when the axes are turned.
     """
 
     cells: tuple[int, ...]  #: of the whole box
     cuts: tuple[tuple[int, ...], ...]  #: per direction 0, ..., cells[d]; one more than there are ranks along it
     levels: int
+    turn: int = 0  #: steps by which the axes have been turned, see `turned`
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -33,19 +37,19 @@ class Partition:
         return tuple(len(cut) - 1 for cut in self.cuts)
 
     def place(self, rank: int) -> tuple[int, ...]:
-        """Position of a rank in the process grid, x fastest."""
+        """Position of a rank in the process grid."""
         position = []
-        for count in self.grid:
+        for count in turned(self.grid, -self.turn):
             rank, at = divmod(rank, count)
             position.append(at)
-        return tuple(position)
+        return turned(tuple(position), self.turn)
 
     def rank_at(self, place: tuple[int, ...]) -> int | None:
         """Rank at a position of the process grid, None outside."""
         if any(not 0 <= at < count for at, count in zip(place, self.grid, strict=True)):
             return None
         rank = 0
-        for at, count in zip(reversed(place), reversed(self.grid), strict=True):
+        for at, count in list(zip(*(turned(ends, -self.turn) for ends in (place, self.grid)), strict=True))[::-1]:
             rank = rank * count + at
         return rank
 
@@ -56,9 +60,23 @@ class Partition:
             c[p + 1] for c, p in zip(self.cuts, place, strict=True)
         )
 
+    def turned(self, steps: int) -> Partition:
+        """The same boxes with the axes turned (local)."""
+        return Partition(turned(self.cells, steps), turned(self.cuts, steps), self.levels, self.turn + steps)
+
+
+def turned(values: tuple[T, ...], steps: int) -> tuple[T, ...]:
+    """What belongs to the directions of a box whose axes are turned: after one step y comes first, then z, then x."""
+    at = steps % len(values)
+    return values[at:] + values[:at]
+
 
 def split(
-    cells: tuple[int, ...], ranks: int, nested: int = 0, filled: tuple[NDArray[np.int64], ...] | None = None
+    cells: tuple[int, ...],
+    ranks: int,
+    nested: int = 0,
+    filled: tuple[NDArray[np.int64], ...] | None = None,
+    turn: int = 0,
 ) -> Partition:
     """The partition with the least work per rank, and among equals the one nested the deepest.
 
@@ -86,7 +104,9 @@ def split(
             )
             if filled is not None:
                 cuts = tuple(_balanced(layers, step, p) for layers, p in zip(filled, grid, strict=True))
-            merit = _work(cuts, math.prod(blocks) if ranks > 1 else 0, levels), -levels
+            shares = (1.0,) * len(cells) if filled is None else tuple(map(_share, filled, cuts))
+            coarse = math.prod(blocks) if ranks > 1 else 0
+            merit = _work(turned(cuts, turn), turned(shares, turn), coarse, levels), -levels
             if best is None or merit < best[0]:
                 best = merit, Partition(cells, cuts, levels)
     if best is None:
@@ -106,9 +126,16 @@ def _balanced(layers: NDArray[np.int64], step: int, parts: int) -> tuple[int, ..
     return tuple(min(len(layers), step * cut) for cut in [*cuts, blocks])
 
 
-def _work(cuts: tuple[tuple[int, ...], ...], coarse: int, levels: int) -> float:
+def _share(layers: NDArray[np.int64], cut: tuple[int, ...]) -> float:
+    """How full the fullest part between cuts is against a box in which all parts are as full as the largest one."""
+    fullest = max(layers[a:b].sum() for a, b in itertools.pairwise(cut)) / max(layers.sum(), 1)
+    return float(fullest * len(layers) / max(b - a for a, b in itertools.pairwise(cut)))
+
+
+def _work(cuts: tuple[tuple[int, ...], ...], shares: tuple[float, ...], coarse: int, levels: int) -> float:
+    """`shares`: by which the cells of the largest box are multiplied, by direction."""
     edges = [max(b - a for a, b in itertools.pairwise(cut)) for cut in cuts]
-    volume = math.prod(edges)
+    volume = math.prod(edges) * math.prod(shares)
     surface = sum(cost * volume / e for e, cut, cost in zip(edges, cuts, SURFACE, strict=False) if len(cut) > 2)
     return volume + surface + max(0, coarse - SMALL) * 2.0**levels
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from morpho.fem.voxel.pages import pages
 from morpho.interfaces import Array
+from morpho.pages import pages
 
 Floats = NDArray[np.float32]
 
