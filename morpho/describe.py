@@ -11,6 +11,7 @@ from morpho.design.realisations import least_length
 from morpho.interfaces import Array
 from morpho.memory import available, expected, gigabytes
 from morpho.mesh import Mesh
+from morpho.mesh.voxels import portions
 from morpho.parts import Parts
 from morpho.problem import Problem
 from morpho.problem.acting import Seen
@@ -99,8 +100,9 @@ def displacement_slips(parts: Parts) -> list[str]:
     mesh, physics = parts.mesh, parts.physics
     if physics.components == 1:
         return []
-    largest = max(float(np.abs(physics.vertex_displacement(i)).max(initial=0)) for i in range(len(physics.cases)))
-    largest = max(mesh.comm.allgather(largest))
+    fields = [physics.vertex_rows(i) for i in range(len(physics.cases))]
+    peaks = [np.abs(rows[part]).max(initial=0) for rows in fields for part in portions(len(rows))]
+    largest = max(mesh.comm.allgather(float(max(peaks, default=0))))
     low, high = mesh.corners
     size = float(np.linalg.norm(high - low))
     normalised = parts.problem.material.E == 1 and all(np.abs(a.total).max() <= 1 + 1e-9 for a in physics.applied)

@@ -11,6 +11,7 @@ from morpho.fem.loads import assemble_case as assembled_load
 from morpho.fem.supports import nodes_in
 from morpho.fem.voxel.bodies import places
 from morpho.fem.voxel.equation import VoxelEquation
+from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import assemble_case as voxel_load
 from morpho.interfaces import Array
 from morpho.parts import Parts
@@ -64,8 +65,8 @@ def _nodes_assembled(physics: AssembledEquation, regions: list[Region], case: Lo
 
 def _nodes_voxel(physics: VoxelEquation, regions: list[Region], case: LoadCase) -> Array:
     mesh = physics.mesh
-    load, _ = voxel_load(mesh, physics.planes, case, "loads", physics.components)
-    z, y, _, x = np.unravel_index(load.dofs, physics.shape)
+    load, _ = voxel_load(mesh, SharedPlanes(mesh.comm, mesh.partition), case, "loads", physics.components)
+    z, y, _, x = np.unravel_index(load.dofs, physics.turn.shape)
     loaded = np.ravel_multi_index((z, y, x), mesh.node_shape)
     nodes = [np.flatnonzero(mesh.nodes_in(region)) for region in regions]
     return places(mesh, np.unique(np.concatenate([loaded, *nodes])).astype(np.int64))

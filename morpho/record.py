@@ -418,7 +418,7 @@ def make_grid(parts: Parts) -> Grid | ImageGrid:
     mesh = parts.mesh
     if isinstance(mesh, VoxelMesh):
         low, high = mesh.partition.box(parts.comm.rank)
-        return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm, mesh.filled)
+        return ImageGrid(mesh.cells, low, high, mesh.origin, mesh.spacing, parts.comm, mesh.slots)
     geometry = mesh.domain.geometry
     kind, order = VTK_CELLS[mesh.cell_name]
     points = geometry.index_map()

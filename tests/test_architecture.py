@@ -16,7 +16,7 @@ LIMIT = 500  #: lines of a module
 #: A module imports from rooms of a lower level, and from its own room. Every other module of the package is at the
 #: top, where the rooms are put together; those may import each other.
 LEVELS = [
-    {"errors", "interfaces", "late", "machine"},
+    {"errors", "interfaces", "late", "machine", "pages"},
     {"parallel", "compat", "noise", "redistribute", "triangles"},
     {"problem", "functionals"},
     {"mesh"},

@@ -40,7 +40,7 @@ class Sums(NamedTuple):
 def weighted(out, source, start, stencil, wanted):
     """Weighted sums around the cells of a box that begins at `start` in the source; beyond the source is nothing.
 
-    Only in the rows (z, y) that are wanted; the others become zero.
+    Only in the rows (z, y) that are wanted; the others stay as they are, also below.
     """
     nz, ny, nx = out.shape
     lines = _lines(source, start, stencil, nx)
@@ -49,8 +49,6 @@ def weighted(out, source, start, stencil, wanted):
             for y in range(block, min(block + BLOCK, ny)):
                 if wanted[z, y]:
                     _add_up(out, z, y, source, start, stencil, lines)
-                else:
-                    out[z, y, :] = 0.0
 
 
 @compiled
@@ -62,7 +60,6 @@ def averaged(out, source, start, stencil, wanted, sums, beta, eta):
         for z in range(nz):
             for y in range(block, min(block + BLOCK, ny)):
                 if not wanted[z, y]:
-                    out[z, y, :] = 0.0
                     continue
                 _add_up(out, z, y, source, start, stencil, lines)
                 i, j = sums.z[z], sums.y[y]
@@ -73,7 +70,7 @@ def averaged(out, source, start, stencil, wanted, sums, beta, eta):
 
 
 @compiled
-def divided(out, start, d, rho, sums, beta, eta):
+def divided(out, start, d, rho, wanted, sums, beta, eta):
     """The part of `out` that begins at `start` becomes d (z, y, x) over the sums of the weights.
 
     Times the slope of the projection at rho if beta is not zero; else rho is not read. One entry of `d` stands for all.
@@ -83,6 +80,8 @@ def divided(out, start, d, rho, sums, beta, eta):
     repeated = np.full(nx, d[0, 0, 0])
     for z in range(nz):
         for y in range(ny):
+            if not wanted[z, y]:
+                continue
             row, divisor = out[start[0] + z, start[1] + y, start[2] : start[2] + nx], sums.rows[sums.z[z], sums.y[y]]
             given = repeated if d.size == 1 else d[z, y]
             if beta > 0.0:

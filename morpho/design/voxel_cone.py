@@ -12,6 +12,7 @@ from morpho.design.projection import HeavisideProjection, without_repeats
 from morpho.interfaces import Array, Pullback
 from morpho.mesh.voxels import VoxelMesh
 from morpho.mesh.window import Window
+from morpho.pages import zeros
 
 ROUNDING = 1e-9  #: relative distance to the radius at which a weight is nothing but rounding
 AS_IT_IS = HeavisideProjection(0.0)  #: no projection, to the kernels
@@ -26,6 +27,7 @@ class VoxelNeighbourhood:
     """
 
     def __init__(self, mesh: VoxelMesh, radius: float, flat: bool = False) -> None:
+        mesh = mesh.laid
         self.mesh = mesh
         cells, low = ((*part, fill)[:3] for part, fill in ((mesh.cells, 1), (mesh.low, 0)))
         reach = tuple(
@@ -33,7 +35,8 @@ class VoxelNeighbourhood:
         )
         self._stencil = _stencil(radius, mesh.spacing, reach, flat)
         self._window = Window(mesh.comm, mesh.partition, reach[: mesh.dim])
-        self._rows = np.ones(mesh.shape[:2], dtype=bool) if mesh.filled is None else mesh.filled.any(axis=2)
+        self._is_part = mesh.filled is not None
+        self._rows = np.asarray(np.ones(mesh.shape[:2], bool) if mesh.filled is None else mesh.filled.any(axis=2))
         self._start = tuple(part.start for part in self._window.inner)
         self._sums = self._of_box(cells, low, reach) if mesh.filled is None else self._of_part()
 
@@ -52,15 +55,15 @@ class VoxelNeighbourhood:
     def _of_part(self) -> Sums:
         """In a part the weights of the cells that exist count, which is the same at no two places (collective)."""
         there = self.mesh.grid(np.ones(self.mesh.n))
-        sums = self._weighted(self._window.extend(there))
-        sums[there == 0.0] = np.inf
+        sums = self._weighted(self._extended(there))
+        sums[self._rows] = np.where(there[self._rows] == 0.0, np.inf, sums[self._rows])
         nz, ny, _ = self.mesh.shape
         return Sums(sums, np.arange(nz), np.arange(ny))
 
     def average(self, values: Array, projection: HeavisideProjection = AS_IT_IS) -> Array:
         """(n,) weighted averages, projected (collective)."""
-        source = self._window.extend(self.mesh.grid(np.ascontiguousarray(values)))
-        out = np.empty(self.mesh.shape)
+        source = self._extended(self.mesh.grid(np.ascontiguousarray(values)))
+        out = zeros(self.mesh.shape, sparse=True) if self._is_part else np.empty(self.mesh.shape)
         averaged(out, source, self._start, self._stencil, self._rows, self._sums, projection.beta, projection.eta)
         return self.mesh.listed(out)
 
@@ -70,15 +73,19 @@ class VoxelNeighbourhood:
         """(n,) the exact transpose of `average`, of its derivative where that gave rho (n,) (collective)."""
         d = without_repeats(values)
         given = d.reshape(1, 1, 1) if len(d) == 1 else self.mesh.grid(d)
-        source = np.empty(self._window.shape)
+        source = zeros(self._window.shape, sparse=True) if self._is_part else np.empty(self._window.shape)
         there = source if rho is None else self.mesh.grid(rho)
-        divided(source, self._start, given, there, self._sums, projection.beta, projection.eta)
+        divided(source, self._start, given, there, self._rows, self._sums, projection.beta, projection.eta)
         del given, there  # may be all that holds them
         return self.mesh.listed(self._weighted(self._window.complete(source)))
 
+    def _extended(self, values: Array) -> Array:
+        """A field with what is around this rank's box (collective)."""
+        return self._window.extend(values, self._rows if self._is_part else None)
+
     def _weighted(self, source: Array) -> Array:
         """Weighted sums of a field with what is around it (z, y, x), on this rank's box (local)."""
-        out = np.empty(self.mesh.shape)
+        out = zeros(self.mesh.shape, sparse=True) if self._is_part else np.empty(self.mesh.shape)
         weighted(out, source, self._start, self._stencil, self._rows)
         return out
 

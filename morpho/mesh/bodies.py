@@ -28,7 +28,7 @@ class Bodies:
     cells: Labels  #: (bodies,) number of cells
     low: Array  #: (bodies, 3) corners of the box around each
     high: Array
-    of_node: Labels  #: (nodes,) a body that each of this rank's nodes belongs to, -1 if none
+    of_node: Labels  #: (nodes,) a body that each of this rank's nodes, or of some of them, belongs to, -1 if none
     hinges: tuple[tuple[tuple[float, ...], frozenset[int]], ...] = ()  #: nodes of several bodies: place, bodies
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,21 @@ SMALL = 1500  #: cells of a grid that every rank may keep whole
 FEW = 8  #: ranks up to which a coarse grid is kept whole by all, rather than moved to fewer of them
 EDGE = {1: 1500, 2: 40, 3: 12}  #: cells along the edge of a box that a rank gets of a grid that is moved, by dimension
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Partition:
     """A process grid over a box of cells, directions in the order x, y(, z).
 
     Every cut lies at a multiple of 2**levels cells, so that the boxes of the ranks stay nested over that many
-    coarsenings of the grid.
+    coarsenings of the grid. Ranks are numbered with x fastest, wherever x has come to when the axes are turned.
     """
 
     cells: tuple[int, ...]  #: of the whole box
     cuts: tuple[tuple[int, ...], ...]  #: per direction 0, ..., cells[d]; one more than there are ranks along it
     levels: int
+    turn: int = 0  #: steps by which the axes have been turned, see `turned`
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -36,19 +40,19 @@ class Partition:
         return tuple(len(cut) - 1 for cut in self.cuts)
 
     def place(self, rank: int) -> tuple[int, ...]:
-        """Position of a rank in the process grid, x fastest."""
+        """Position of a rank in the process grid."""
         position = []
-        for count in self.grid:
+        for count in turned(self.grid, -self.turn):
             rank, at = divmod(rank, count)
             position.append(at)
-        return tuple(position)
+        return turned(tuple(position), self.turn)
 
     def rank_at(self, place: tuple[int, ...]) -> int | None:
         """Rank at a position of the process grid, None outside."""
         if any(not 0 <= at < count for at, count in zip(place, self.grid, strict=True)):
             return None
         rank = 0
-        for at, count in zip(reversed(place), reversed(self.grid), strict=True):
+        for at, count in list(zip(*(turned(ends, -self.turn) for ends in (place, self.grid)), strict=True))[::-1]:
             rank = rank * count + at
         return rank
 
@@ -59,9 +63,23 @@ class Partition:
             c[p + 1] for c, p in zip(self.cuts, place, strict=True)
         )
 
+    def turned(self, steps: int) -> Partition:
+        """The same boxes with the axes turned (local)."""
+        return Partition(turned(self.cells, steps), turned(self.cuts, steps), self.levels, self.turn + steps)
+
+
+def turned(values: tuple[T, ...], steps: int) -> tuple[T, ...]:
+    """What belongs to the directions of a box whose axes are turned: after one step y comes first, then z, then x."""
+    at = steps % len(values)
+    return values[at:] + values[:at]
+
 
 def split(
-    cells: tuple[int, ...], ranks: int, nested: int = 0, filled: tuple[NDArray[np.int64], ...] | None = None
+    cells: tuple[int, ...],
+    ranks: int,
+    nested: int = 0,
+    filled: tuple[NDArray[np.int64], ...] | None = None,
+    turn: int = 0,
 ) -> Partition:
     """The partition with the least work per rank, and among equals the one nested the deepest.
 
@@ -76,7 +94,7 @@ def split(
     Raises:
         InputError: there are more ranks than the box can be cut into.
     """
-    best = _best(cells, _grids(ranks, len(cells)), nested, filled)
+    best = _best(cells, _grids(ranks, len(cells)), nested, filled, turn)
     if best is None:
         shape = " x ".join(map(str, cells))
         whole = f" of whole blocks of {2**nested}" if nested else ""
@@ -101,7 +119,11 @@ def on_fewer(partition: Partition, depth: int) -> Partition:
 
 
 def _best(
-    cells: tuple[int, ...], grids: list[tuple[int, ...]], nested: int, filled: tuple[NDArray[np.int64], ...] | None
+    cells: tuple[int, ...],
+    grids: list[tuple[int, ...]],
+    nested: int,
+    filled: tuple[NDArray[np.int64], ...] | None,
+    turn: int = 0,
 ) -> Partition | None:
     """See `split`; for the process grids that are given, None where there are more ranks than blocks."""
     best: tuple[tuple[float, int], Partition] | None = None
@@ -117,7 +139,9 @@ def _best(
             )
             if filled is not None:
                 cuts = tuple(_balanced(layers, step, p) for layers, p in zip(filled, grid, strict=True))
-            merit = _work(cuts, _share(math.prod(blocks), math.prod(grid)), levels), -levels
+            shares = (1.0,) * len(cells) if filled is None else tuple(map(_fullness, filled, cuts))
+            coarse = _share(math.prod(blocks), math.prod(grid))
+            merit = _work(turned(cuts, turn), turned(shares, turn), coarse, levels), -levels
             if best is None or merit < best[0]:
                 best = merit, Partition(cells, cuts, levels)
     return None if best is None else best[1]
@@ -133,6 +157,12 @@ def _balanced(layers: NDArray[np.int64], step: int, parts: int) -> tuple[int, ..
     return tuple(min(len(layers), step * cut) for cut in [*cuts, blocks])
 
 
+def _fullness(layers: NDArray[np.int64], cut: tuple[int, ...]) -> float:
+    """How full the fullest part between cuts is against a box in which all parts are as full as the largest one."""
+    fullest = max(layers[a:b].sum() for a, b in itertools.pairwise(cut)) / max(layers.sum(), 1)
+    return float(fullest * len(layers) / max(b - a for a, b in itertools.pairwise(cut)))
+
+
 def _share(coarse: int, ranks: int) -> int:
     """Cells that a rank has of a coarse grid from which on boxes are not nested."""
     if ranks == 1:
@@ -140,9 +170,10 @@ def _share(coarse: int, ranks: int) -> int:
     return coarse if ranks <= FEW else min(coarse, max(SMALL, -(-coarse // ranks)))
 
 
-def _work(cuts: tuple[tuple[int, ...], ...], coarse: int, levels: int) -> float:
+def _work(cuts: tuple[tuple[int, ...], ...], shares: tuple[float, ...], coarse: int, levels: int) -> float:
+    """`shares`: by which the cells of the largest box are multiplied, by direction."""
     edges = [max(b - a for a, b in itertools.pairwise(cut)) for cut in cuts]
-    volume = math.prod(edges)
+    volume = math.prod(edges) * math.prod(shares)
     more = BETWEEN if math.prod(len(cut) - 1 for cut in cuts) > FEW else 0.0
     costs = [(cost + more) * volume / e for e, cost in zip(edges, SURFACE, strict=False)]
     surface = sum(cost for cost, cut in zip(costs, cuts, strict=True) if len(cut) > 2)

@@ -18,7 +18,8 @@ from morpho.errors import InputError
 from morpho.interfaces import Array
 from morpho.mesh.mesh import NOTHING, Indices, entity_name
 from morpho.mesh.near import distance_to, neighbourhood
-from morpho.mesh.partition import Partition, split
+from morpho.mesh.partition import Partition, split, turned
+from morpho.pages import zeros
 from morpho.problem import spec
 from morpho.problem.regions import Region
 
@@ -50,6 +51,7 @@ class VoxelMesh:
     surfaces: dict[str, Array] = field(default_factory=dict)  #: (t, 3, 3) triangles of the named faces of a part
     surface: Array | None = None  #: (t, 3, 3) all triangles of the part, outward
     notes: tuple[str, ...] = ()  #: what the user should know of how the part was read
+    turn: int = 0  #: steps by which `laid` turns the axes
 
     @property
     def dim(self) -> int:
@@ -80,7 +82,7 @@ class VoxelMesh:
     @property
     def n(self) -> int:
         """Owned cells that exist."""
-        return math.prod(self.shape) if self.filled is None else int(np.count_nonzero(self.filled))
+        return math.prod(self.shape) if self.slots is None else len(self.slots)
 
     @property
     def n_global(self) -> int:
@@ -94,42 +96,55 @@ class VoxelMesh:
     def tags(self) -> dict[str, dict[int, Indices]]:
         return {name: {2: NOTHING} for name in self.surfaces}
 
-    @cached_property
+    @property
     def filled(self) -> Mask | None:
         """Which owned cells exist, axes z, y, x; None for all."""
-        return None if self.around is None else np.ascontiguousarray(self.around[1:-1, 1:-1, 1:-1])
+        return None if self.around is None else self.around[1:-1, 1:-1, 1:-1]
+
+    @cached_property
+    def slots(self) -> NDArray[np.integer] | None:
+        """(n,) where in the flat box of this rank each cell that exists lies; None for all."""
+        return None if self.filled is None else np.flatnonzero(self.filled).astype(_number(self.shape))
+
+    @cached_property
+    def laid(self) -> VoxelMesh:
+        """The same cells in a box whose axes are turned, so that most rows of a part are all inside or all outside.
+
+        Fields are worked on there: loops over long rows are fast, and rows that are all outside take no memory. `grid`
+        and `listed` there take the values (n,) of here. Nothing is asked there about regions and places.
+        """
+        return _Turned.of(self) if self.turn else self
 
     def grid(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values (n,) with the axes z, y, x, zero where no cell exists: a view of them in a full box (local)."""
-        if self.filled is None:
+        if self.slots is None:
             return values.reshape(self.shape)
-        out = np.zeros(self.shape, values.dtype)
-        out[self.filled] = values
+        out = zeros(self.shape, values.dtype, sparse=True)
+        self.put(out, values)
         return out
 
     def listed(self, grid: NDArray[Any]) -> NDArray[Any]:
         """(n,) values of the cells that exist, from the axes z, y, x: a view of them in a full box (local)."""
-        return grid.reshape(-1) if self.filled is None else grid[self.filled]
+        flat = grid.reshape(-1)
+        if self.slots is None:
+            return flat
+        out = np.empty(self.n, grid.dtype)
+        for part in portions(self.n):
+            out[part] = flat[self.slots[part]]
+        return out
 
     def put(self, grid: NDArray[Any], values: NDArray[Any]) -> None:
         """Make an array with the axes z, y, x hold values (n,) (local)."""
-        if self.filled is None:
+        if self.slots is None:
             grid.reshape(-1)[:] = values
         else:
-            grid[self.filled] = values
+            self.fill(grid, values, lambda cells: cells)
 
-    def fill(self, grid: NDArray[Any], values: Array, of: Callable[[Array], NDArray[Any]]) -> None:
-        """Make an array with the axes z, y, x hold a function of values (n,), some rows at a time (local)."""
-        rows, start, nx = grid.reshape(-1, grid.shape[2]), 0, grid.shape[2]
-        for part in portions(len(rows), nx):
-            there = None if self.filled is None else self.filled.reshape(-1, nx)[part]
-            end = start + (rows[part].size if there is None else int(np.count_nonzero(there)))
-            found = of(values[start:end])
-            if there is None:
-                rows[part] = found.reshape(-1, nx)
-            else:
-                rows[part][there] = found
-            start = end
+    def fill(self, grid: NDArray[Any], values: NDArray[Any], of: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Make an array with the axes z, y, x hold a function of values (n,), some at a time (local)."""
+        flat = grid.reshape(-1)
+        for part in portions(self.n):
+            flat[part if self.slots is None else self.slots[part]] = of(values[part])
 
     @cached_property
     def filled_nodes(self) -> Mask | None:
@@ -141,16 +156,21 @@ class VoxelMesh:
         """(n,) number of each owned cell among all that exist; made anew at each use."""
         if self.filled is not None:
             assert self.first_keys is not None
-            numbers = self.first_keys[:, :, None] + np.cumsum(self.filled, axis=2) - 1
-            return np.asarray(numbers[self.filled], np.int64)
+            counts = np.count_nonzero(self.filled, axis=2).ravel()
+            before = np.cumsum(counts) - counts
+            return np.asarray(np.repeat(self.first_keys.ravel() - before, counts) + np.arange(self.n))
         return self.places_in_box
 
     @property
     def places_in_box(self) -> NDArray[np.int64]:
         """(n,) number of each owned cell among those of the whole box, made anew at each use."""
         nx, ny = self.cells[:2]
-        z, y, x = (low + np.arange(n) for low, n in zip(self._low_zyx, self.shape, strict=True))
-        return self.listed((z[:, None, None] * ny + y[:, None]) * nx + x)
+        out = np.empty(self.n, np.int64)
+        for part in portions(self.n):
+            slots = np.arange(part.start, part.stop) if self.slots is None else self.slots[part]
+            z, y, x = (low + at for low, at in zip(self._low_zyx, np.unravel_index(slots, self.shape), strict=True))
+            out[part] = (z * ny + y) * nx + x
+        return out
 
     @property
     def corners(self) -> tuple[Array, Array]:
@@ -276,6 +296,43 @@ class VoxelMesh:
         return z, y, x
 
 
+@dataclass(frozen=True)
+class _Turned(VoxelMesh):
+    """See `VoxelMesh.laid`."""
+
+    own_slots: NDArray[np.integer] | None = None
+
+    @classmethod
+    def of(cls, mesh: VoxelMesh) -> _Turned:
+        steps, slots, around = mesh.turn, mesh.slots, mesh.around
+        assert slots is not None and around is not None
+        axes = turned((2, 1, 0), steps)[::-1]
+        shape = tuple(mesh.shape[axis] for axis in axes)
+        found = np.empty(len(slots), _number(shape))
+        for part in portions(len(slots)):
+            place = np.unravel_index(slots[part], mesh.shape)
+            found[part] = np.ravel_multi_index([place[axis] for axis in axes], shape)
+        return cls(
+            mesh.comm,
+            turned(mesh.cells, steps),
+            np.roll(mesh.origin, -steps),
+            np.roll(mesh.spacing, -steps),
+            mesh.partition.turned(steps),
+            around.transpose(axes),
+            mesh.counts,
+            own_slots=found,
+        )
+
+    @property
+    def slots(self) -> NDArray[np.integer] | None:
+        return self.own_slots
+
+
+def _number(shape: tuple[int, ...]) -> type[np.integer]:
+    """The smaller type that numbers all entries of an array."""
+    return np.int32 if math.prod(shape) < 2**31 else np.int64
+
+
 def portions(count: int, width: int = 1) -> Iterator[slice]:
     """Rows of a width in portions that fit into a cache (local)."""
     step = max(1, PORTION // width)
@@ -285,7 +342,10 @@ def portions(count: int, width: int = 1) -> Iterator[slice]:
 def at_corners(around: Mask) -> Mask:
     """Whether any of the cells around each corner is marked, from cells with a layer around them (local)."""
     low, high = slice(None, -1), slice(1, None)
-    return np.asarray(np.logical_or.reduce([around[corner] for corner in itertools.product((low, high), repeat=3)]))
+    found = np.zeros(tuple(n - 1 for n in around.shape), dtype=bool)
+    for corner in itertools.product((low, high), repeat=3):
+        found |= around[corner]
+    return found
 
 
 def voxel_mesh(box: spec.BoxMesh, refine: int, comm: MPI.Comm, block: int = 1) -> VoxelMesh:

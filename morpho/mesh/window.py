@@ -10,6 +10,8 @@ from mpi4py import MPI
 import numpy as np
 from numpy.typing import NDArray
 
+from morpho.pages import zeros
+
 Box = tuple[tuple[int, ...], tuple[int, ...]]  #: first cell and last cell plus one, along x, y(, z)
 Slices = tuple[slice, ...]  #: along z, y, x
 
@@ -55,10 +57,11 @@ class Piece:
         if self._kept and not self._is_own:
             to, at = self._kept
             piece[to] = own[at]
-        return self.complete(piece, own)
+        self.receive(piece, own)
+        return piece
 
-    def complete(self, piece: NDArray[Any], own: NDArray[Any]) -> NDArray[Any]:
-        """The piece, which has of this rank's part of the field what it wants, with that of the others (collective)."""
+    def receive(self, piece: NDArray[Any], own: NDArray[Any]) -> None:
+        """Put the parts that other ranks own into a piece, and send them theirs; axes z, y, x (collective)."""
         requests = [self.comm.Isend(_bytes(np.ascontiguousarray(own[part])), rank) for rank, part in self._send]
         received = [np.empty(piece[part].shape, piece.dtype) for _, part in self._receive]
         requests += [
@@ -67,7 +70,6 @@ class Piece:
         MPI.Request.Waitall(requests)
         for (_, part), block in zip(self._receive, received, strict=True):
             piece[part] = block
-        return piece
 
 
 class Window:
@@ -80,17 +82,27 @@ class Window:
     def __init__(self, comm: MPI.Comm, partition: Boxes, width: tuple[int, ...]) -> None:
         own = partition.box(comm.rank)
         self._piece = Piece(comm, partition, lambda box: _widened(box, width, partition.cells))
-        self.shape = self._piece.shape  #: of the window along z, y, x
+        self.shape, self._own_shape = self._piece.shape, _shape(own)  #: of the window along z, y, x, and of this box
         self.inner = _slices(own, _widened(own, width, partition.cells))  #: this rank's box in its window
 
-    def extend(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values (n,) of any type with those around them, axes z, y, x; a view if there are none (collective)."""
-        return self._piece.of(values)
+    def extend(self, values: NDArray[Any], rows: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+        """Values (n,) of any type with those around them, axes z, y, x; a view if there are none (collective).
+
+        Where only some rows (z, y) are not zero, the others take no memory.
+        """
+        own = values.reshape(self._own_shape)
+        if rows is None or own.shape == self.shape:
+            return self._piece.of(values)
+        wide = zeros(self.shape, values.dtype, sparse=True)
+        wide[self.inner][rows] = own[rows]
+        self._piece.receive(wide, own)
+        return wide
 
     def complete(self, values: NDArray[Any]) -> NDArray[Any]:
         """The array with the axes z, y, x of the window, whose inner part is there, with what lies around it
         (collective)."""
-        return self._piece.complete(values, values[self.inner])
+        self._piece.receive(values, values[self.inner])
+        return values
 
 
 def _bytes(block: NDArray[Any]) -> NDArray[np.uint8]:

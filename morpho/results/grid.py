@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +42,34 @@ class ImageGrid:
     origin: Array  #: (3,) lowest corner of the whole box
     spacing: Array  #: (3,) edges of a cell
     comm: MPI.Comm
-    filled: NDArray[np.bool_] | None = None  #: which cells of this rank's box exist, None for all
+    slots: NDArray[np.integer] | None = None  #: (n,) numbers in this rank's box of the cells that exist, None for all
 
-    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values (n, ...) of the cells that exist, with zeros for the others, as they will be written (local)."""
-        if self.filled is None:
+    def spread(self, values: NDArray[Any]) -> NDArray[Any] | Spread:
+        """Values (n, ...) of the cells that exist, with zeros for the others (local)."""
+        if self.slots is None:
             return values
-        single = np.issubdtype(values.dtype, np.floating)
-        out = np.zeros((self.filled.size, *values.shape[1:]), np.float32 if single else values.dtype)
-        out[self.filled.ravel()] = values
+        count = math.prod(b - a for a, b in zip(self.low, self.high, strict=True))
+        return Spread(values, self.slots, count)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values (n, ...) at some places of an array, zeros elsewhere; a slice of it is made when it is asked for."""
+
+    values: NDArray[Any]
+    slots: NDArray[np.integer]  #: (n,) the places, sorted
+    count: int  #: entries of the array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.count, *self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, part: slice) -> NDArray[Any]:
+        start, stop, _ = part.indices(self.count)
+        first, after = np.searchsorted(self.slots, (start, stop))
+        out = np.zeros((stop - start, *self.values.shape[1:]), self.values.dtype)
+        out[self.slots[first:after] - start] = self.values[first:after]
         return out

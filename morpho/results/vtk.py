@@ -35,8 +35,8 @@ class VtkSeries:
         self._pieces = ImagePieces(grid) if isinstance(grid, ImageGrid) else MeshFile(grid)
         #: an image's cells are in their places
         self._numbers: Fields = {CELL_NUMBER: grid.key} if isinstance(grid, Grid) else {}
-        if isinstance(grid, ImageGrid) and grid.filled is not None:
-            self._numbers = {INSIDE: np.ones(np.count_nonzero(grid.filled), np.int64)}
+        if isinstance(grid, ImageGrid) and grid.slots is not None:
+            self._numbers = {INSIDE: np.broadcast_to(np.int64(1), len(grid.slots))}
         self._files: dict[int, str] = {}  # name of the file of every step in the index
         write_on_root(self._comm, self._index, lambda: self._open(append_from))
 

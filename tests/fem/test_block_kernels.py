@@ -12,6 +12,7 @@ from morpho.fem.voxel.coarse import ENERGY
 from morpho.fem.voxel.coarsening import node_shape
 from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.kernels_3d import STRETCH
+from morpho.fem.voxel.present import whole_pieces
 from morpho.fem.voxel.vectors import add_prolonged, sum_in_blocks, whole_rows
 
 SPACING = {2: [1.0, 0.6], 3: [1.0, 1.5, 0.7]}
@@ -57,7 +58,7 @@ def in_the_displacement_of_the_blocks(e, u, cells, block):
         add_prolonged(fine, u, whole_rows(fine.shape))
         u = fine
     energy = np.empty(cell_array(cells))
-    e.kernels.strain_energy(energy, u, e.modes)
+    e.kernels.strain_energy(energy, u, e.modes, whole_pieces(energy.shape))
     return energy
 
 

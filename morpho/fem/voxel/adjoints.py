@@ -18,7 +18,7 @@ class VoxelAdjoints:
 
     def __init__(self, equation: VoxelEquation, functionals: list[Functional]) -> None:
         self.equation, self.functionals, self.comm = equation, functionals, equation.comm
-        self._centre = Centre(equation.mesh, equation.law)
+        self._centre = Centre(equation.turn, equation.law)
         places = [(k, i) for k, functional in enumerate(functionals) for i in functional.cases]
         self._pencils: dict[int, VoxelPencil] = {}
         self.states = {place: np.zeros(equation.shape) for place in places}
@@ -78,4 +78,4 @@ class VoxelAdjoints:
             load_work = own.weight_work(case, lam)
             work += float(rho @ load_work)
         in_springs = (A.spring_energy(u + lam) - A.spring_energy(u - lam)) / 4
-        return energy, load_work, work - float(own.mesh.listed(A.E) @ energy) - in_springs
+        return energy, load_work, work - float(own.box.listed(A.E) @ energy) - in_springs

@@ -9,7 +9,6 @@ import numpy as np
 from morpho.fem.mechanisms import WEAK, Mechanism, Points, find_mechanisms, in_void, judge
 from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.coarsening import Dofs, Mask
-from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import NodalForces
 from morpho.fem.voxel.supports import Held, by_node, held_nodes
 from morpho.mesh.bodies import Bodies
@@ -23,7 +22,6 @@ class Bearing:
     """Supports and loads of this rank."""
 
     mesh: VoxelMesh
-    planes: SharedPlanes
     components: int  #: of the state at a node
     supports: Held
     anchors: Dofs  #: held by what the temperature is exchanged with
@@ -43,23 +41,23 @@ class Bearing:
         solid[void] = False
         return in_void(self.mesh, *self._mechanisms(self.mesh.grid(solid)))
 
-    def loaded(self, shape: tuple[int, ...]) -> Dofs:
-        """Flat numbers (z, y, x) of the nodes of an array (z, y, component, x) with loads that do work, or springs
-        (local)."""
-        dofs = np.concatenate([given.dofs[given.values != 0] for given in (*self.forces, *self.springs)])
-        row, x = np.divmod(np.setdiff1d(dofs, self.supports.dofs), shape[3])
-        return np.asarray(row // shape[2] * shape[3] + x)
+    def loaded(self) -> Dofs:
+        """Flat numbers (z, y, x) of the nodes with loads that do work, or springs (local)."""
+        dofs, nx = [given.dofs[given.values != 0] for given in (*self.forces, *self.springs)], self.mesh.node_shape[2]
+        row, x = np.divmod(np.setdiff1d(np.concatenate(dofs), self.supports.dofs), nx)
+        return np.asarray(row // self.components * nx + x)
 
     def _mechanisms(self, solid: Mask) -> tuple[Bodies, list[Mechanism], list[Points]]:
         """The bodies that cells (z, y, x) make, how they can move, and the loads (collective)."""
-        bodies = find_bodies(self.mesh, self.planes, solid)
-        nodes, x, which = held_nodes(self.mesh, self.supports, self.components, self.anchors)
-        supports = Points(x, bodies.of_node[nodes], which)
-        forces = []
-        for given in self.forces:
-            free = np.isin(given.dofs, self.supports.dofs, invert=True)
-            at, x, values = by_node(self.mesh, given.dofs[free], given.values[free], self.components)
-            acts_at = (~np.isnan(values)).astype(float)  # a force does work or not, whatever its size
-            forces.append(Points(x, bodies.of_node[at], acts_at))
+        given = [held_nodes(self.mesh, self.supports, self.components, self.anchors)]
+        for force in self.forces:
+            free = np.isin(force.dofs, self.supports.dofs, invert=True)
+            at, x, values = by_node(self.mesh, force.dofs[free], force.values[free], self.components)
+            # A force does work or not, whatever its size.
+            given.append((at, x, (~np.isnan(values)).astype(float)))
+        bodies = find_bodies(self.mesh, solid, np.concatenate([nodes for nodes, _, _ in given]))
+        ends = np.cumsum([len(nodes) for nodes, _, _ in given])[:-1]
+        of_node = np.split(bodies.of_node, ends)
+        supports, *forces = (Points(x, of, which) for (_, x, which), of in zip(given, of_node, strict=True))
         found = find_mechanisms(self.mesh.comm, self.components, bodies, supports, forces, self.weighs)
         return bodies, found, forces

@@ -18,11 +18,11 @@ from morpho.fem.voxel.coarsening import Dofs, Floats
 from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.grid import Grid
 from morpho.fem.voxel.halo import SharedPlanes
-from morpho.fem.voxel.pages import zeros
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
+from morpho.pages import zeros
 from morpho.parallel import any_rank
 
 log = logging.getLogger("morpho")

@@ -28,11 +28,11 @@ from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import NodalForces
 from morpho.fem.voxel.multigrid import build
-from morpho.fem.voxel.pages import zeros
-from morpho.fem.voxel.present import Present
+from morpho.fem.voxel.present import Present, whole_pieces
 from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
+from morpho.pages import zeros
 
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
 MAX_ITERATIONS = 200
@@ -53,7 +53,7 @@ class VoxelCoarse:
 
     def __init__(self, fine: VoxelEquation, block: int) -> None:
         self.fine, self.block = fine, block
-        self.planes, mesh, element = fine.planes, fine.mesh, fine.element
+        self.planes, mesh, element = fine.planes, fine.box, fine.element
         mask, cells, depth = fine.held_mask(), mesh.cells, block.bit_length() - 1
         self._shapes = [mask.shape]  #: of nodal arrays, from cells to blocks
         for _ in range(depth):
@@ -90,8 +90,8 @@ class VoxelCoarse:
 
     @cached_property
     def owner(self) -> Indices:
-        z, y, x = (np.arange(n, dtype=np.int32) // self.block for n in self.fine.mesh.shape)
-        return self.fine.mesh.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
+        z, y, x = (np.arange(n, dtype=np.int32) // self.block for n in self.fine.box.shape)
+        return self.fine.box.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
 
     @cached_property
     def _cells_of(self) -> Indices:
@@ -99,7 +99,7 @@ class VoxelCoarse:
 
     @cached_property
     def _smooth_cells(self) -> CornerMean:
-        mesh = self.fine.mesh
+        mesh = self.fine.box
         return CornerMean(self.planes, mesh.grid(np.ones(mesh.n, np.float32)), self.fine.element.layers)
 
     @cached_property
@@ -109,15 +109,15 @@ class VoxelCoarse:
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
-        sum_in_blocks(self._E, fine.mesh.grid(fine.material.stiffness(rho)), self.block)
+        sum_in_blocks(self._E, fine.box.grid(fine.material.stiffness(rho)), self.block)
         self._E *= self._scale
         cg.operator.present.update(self._E)
         self._is_set_up = False
-        energy_of_cells = ENERGY[fine.mesh.dim, fine.element.components]
-        energy = np.empty((k, fine.mesh.n), np.float32)
+        energy_of_cells = ENERGY[fine.box.dim, fine.element.components]
+        energy = np.empty((k, fine.box.n), np.float32)
         compliance, mean_energy, iterations, stored = np.zeros(k), np.zeros(k), 0, np.empty(self.shape)
-        weight_work = np.zeros((k, fine.mesh.n)) if any(d.any() for d in fine.weight_density) else None
-        full = fine.mesh.filled is None
+        weight_work = np.zeros((k, fine.box.n)) if any(d.any() for d in fine.weight_density) else None
+        full = fine.box.filled is None
         cases, loads = len(fine.cases), [np.zeros(self._shapes[-1]) for _ in self._loads]
         for i, (u, load, given) in enumerate(zip(self.u, loads, self._loads, strict=True)):
             given.put(load)
@@ -127,11 +127,11 @@ class VoxelCoarse:
                 owned = None
             iterations += self._solve_case(u, load, self._values if i < cases else np.zeros_like(self._values), owned)
         for j, (u, load, i) in enumerate(self._loaded(loads)):
-            cells = energy[j].reshape(fine.mesh.shape) if full else np.empty(fine.mesh.shape, np.float32)
+            cells = energy[j].reshape(fine.box.shape) if full else np.empty(fine.box.shape, np.float32)
             energy_of_cells(cells, u, self._modes, self.block)
             if not full:
-                energy[j] = fine.mesh.listed(cells)
-            fine.element.kernels.strain_energy(stored, u, fine.element.modes)
+                energy[j] = fine.box.listed(cells)
+            fine.element.kernels.strain_energy(stored, u, fine.element.modes, whole_pieces(self.shape))
             A = cg.operator
             sums = [float(np.vdot(stored, self._E)), float(np.sum(self._E)) / self._scale, A.spring_energy(u)]
             energy_of_all, stiffness_of_all, in_springs = self.planes.comm.allreduce(np.array(sums))
@@ -169,14 +169,14 @@ class VoxelCoarse:
 
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)
-        sum_in_blocks(sums, self.fine.mesh.grid(np.asarray(values)), self.block)
+        sum_in_blocks(sums, self.fine.box.grid(np.asarray(values)), self.block)
         return np.asarray(sums.ravel() / self._cells_of, dtype=np.float32)
 
     def smooth_blocks(self, values: Floats) -> Floats:
         return self._smooth_blocks.apply(values.reshape(self.shape)).ravel()
 
     def smooth(self, values: Array | Floats) -> Floats:
-        mesh = self.fine.mesh
+        mesh = self.fine.box
         return mesh.listed(self._smooth_cells.apply(mesh.grid(np.asarray(values))))
 
     def improve(self) -> None:
@@ -223,18 +223,18 @@ class VoxelCoarse:
         if not density.any():
             return 0.0
         mass = np.empty(self.shape)
-        sum_in_blocks(mass, self.fine.mesh.grid(rho), self.block)
+        sum_in_blocks(mass, self.fine.box.grid(rho), self.block)
         nodes = np.empty((*self.u[i].shape[:2], 1, self.u[i].shape[3]))
         sum_at_nodes(nodes, mass, self.fine.element.layers)
         self.planes.sum(nodes)
-        return np.asarray(nodes * (density * self.fine.mesh.cell_volume / 2**self.fine.mesh.dim)[:, None])
+        return np.asarray(nodes * (density * self.fine.box.cell_volume / 2**self.fine.box.dim)[:, None])
 
     def _weight_work(self, i: int, u: Array) -> Array:
         """(n,) work of the weight density of case i in each cell, a displacement averaged over its block (local)."""
         work, mean = np.zeros(self.n_blocks), np.empty(self.shape)
         for c, density in enumerate(self.fine.weight_density[i]):
             mean_of_nodes(mean, u, c, self.fine.element.layers)
-            work += density * self.fine.mesh.cell_volume * mean.ravel()
+            work += density * self.fine.box.cell_volume * mean.ravel()
         return np.asarray(work[self.owner])
 
 

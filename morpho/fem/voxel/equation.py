@@ -30,18 +30,20 @@ from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.halo import AXES, SharedPlanes
 from morpho.fem.voxel.loads import NodalForces, acts, assemble_case, joined
 from morpho.fem.voxel.multigrid import build
-from morpho.fem.voxel.pages import zeros
-from morpho.fem.voxel.present import Present
+from morpho.fem.voxel.present import Present, pieces_of
 from morpho.fem.voxel.rows import NodalRows
 from morpho.fem.voxel.sensitivity import SensitivityWatch
 from morpho.fem.voxel.supports import by_node, hold
-from morpho.fem.voxel.vectors import mean_of_nodes, sum_at_nodes
+from morpho.fem.voxel.turned import Turn
+from morpho.fem.voxel.vectors import reset
 from morpho.fem.voxel.void import VOID, is_idle
+from morpho.fem.voxel.weight import add_weight, weight_work
 from morpho.fem.voxel.work import Work
 from morpho.functionals.functional import Functional
 from morpho.interfaces import Array
 from morpho.mesh.mesh import Indices
 from morpho.mesh.voxels import VoxelMesh, portions
+from morpho.pages import zeros
 from morpho.parallel import any_rank
 from morpho.problem.acting import LoadCase
 from morpho.problem.spec import Problem
@@ -65,50 +67,59 @@ class VoxelEquation:
         self.components = self.law.components
         self.n_dofs = self.components * mesh.n_nodes_global
         self.preset = "voxel multigrid"
-        self.planes = SharedPlanes(mesh.comm, mesh.partition)
+        self.box = mesh.laid  #: in which fields are worked on
+        self.planes = SharedPlanes(mesh.comm, self.box.partition)
         self._settings, self._E_min_ratio = problem.solver, problem.material.E_min_ratio
+        self.turn, planes = Turn(mesh, self.components), SharedPlanes(mesh.comm, mesh.partition)
 
         def assembled(case: LoadCase, place: str) -> tuple[NodalForces, list[AppliedForce]]:
-            return assemble_case(mesh, self.planes, case, place, self.components)
+            return assemble_case(mesh, planes, case, place, self.components)
 
         grounded = [assembled(case, "ground") for case in dummy.grounded(problem)]
-        self.springs = [forces for forces, _ in grounded]  #: and convection
-        anchors = joined(self.springs)[0] if self.components == 1 else NO_DOFS
-        self.supports, self.complaints, self.held, notes = hold(mesh, problem.supports, self.components, anchors)
+        springs = [forces for forces, _ in grounded]  # and convection
+        anchors = joined(springs)[0] if self.components == 1 else NO_DOFS
+        supports, self.complaints, self.held, notes = hold(mesh, problem.supports, self.components, anchors)
         self.notes = [*mesh.notes, *notes]
-        self.moving = any_rank(self.comm, bool(np.any(self.supports.values)))
+        self.moving = any_rank(self.comm, bool(np.any(supports.values)))
         self.applied: list[AppliedForce] = []
-        self.forces: list[NodalForces] = []
+        given: list[NodalForces] = []
         around = [
             NodalForces(forces.dofs, convection.ambient * forces.values)
-            for convection, forces in zip(problem.convection, self.springs, strict=False)
+            for convection, forces in zip(problem.convection, springs, strict=False)
         ]
         for i, case in enumerate(problem.loads):
             forces, applied = assembled(case, f"loads[{i}]")
-            self.forces.append(NodalForces(*joined([forces, *around])) if around else forces)
+            given.append(NodalForces(*joined([forces, *around])) if around else forces)
             self.applied += applied
         self.pairs = dummy.Pairs([problem.case_of(probe) for probe in problem.probes])
         self.weights = self.pairs.weights(np.array([case.weight for case in problem.loads]))
         seen = [assembled(probe.load(mesh.dim), "probe") for probe in problem.probes]
-        self.dummies = [forces for forces, _ in seen]
-        nz, ny, nx = mesh.node_shape
-        self.shape = nz, ny, self.components, nx
-        self.owned_forces = [forces.owned(self.planes, self.shape) for forces in self.forces]
-        self.owned_dummies = [forces.owned(self.planes, self.shape) for forces in self.dummies]
+        units = [forces for forces, _ in seen]
         self.complaints += [a.complaint for a in self.applied if a.complaint]
         self.touched = dummy.touched(problem, [a for _, a in seen], [a for _, a in grounded])
         self.complaints += [t.complaint for t in self.touched if t.complaint]
         if not self.complaints:
-            self.complaints = dummy.still(problem, [acts(mesh.comm, unit, self.supports) for unit in self.dummies])
-            acting = [acts(mesh.comm, forces, self.supports) for forces in self.forces]
-            _, x, values = by_node(mesh, self.supports.dofs, self.supports.values, self.components)
+            self.complaints = dummy.still(problem, [acts(mesh.comm, unit, supports) for unit in units])
+            acting = [acts(mesh.comm, forces, supports) for forces in given]
+            _, x, values = by_node(mesh, supports.dofs, supports.values, self.components)
             self.complaints += idle_cases(problem, acting, is_rigid_motion(mesh, x, values))
-        self.weight_density = [case.weight_density(self.components) for case in problem.loads]
-        held, acts_here = (self.components, self.supports, anchors), [*self.owned_forces, *self.owned_dummies]
-        weighs = any(density.any() for density in self.weight_density)
-        self._bearing = Bearing(mesh, self.planes, *held, self.springs, acts_here, weighs)
+        densities = [case.weight_density(self.components) for case in problem.loads]
+        held, weighs = (self.components, supports, anchors), any(density.any() for density in densities)
+        acts_here = [forces.owned(planes, self.turn.shape) for forces in (*given, *units)]
+        self._bearing = Bearing(mesh, *held, springs, acts_here, weighs)
+        # From here on all is said of the box.
+        nz, ny, nx = self.box.node_shape
+        self.shape = nz, ny, self.components, nx
+        self.weight_density = [density[np.argsort(self.turn.order)] for density in densities]
+        self.supports = self.turn.held(supports)
+        self.springs, self.forces, self.dummies = ([*map(self.turn.forces, own)] for own in (springs, given, units))
+        self.owned_forces, self.owned_dummies = (
+            [forces.owned(self.planes, self.shape) for forces in own] for own in (self.forces, self.dummies)
+        )
+        self._loaded_nodes = self.turn.nodes(self._bearing.loaded())
         self._multiples = [self._multiple(q) for q in range(len(self.dummies))]
-        self.element = Element.of(self.law.element(mesh.spacing[: mesh.dim]), mesh.dim)
+        self._pieces = pieces_of(self.box)
+        self.element = Element.of(self.law.element(self.box.spacing[: mesh.dim]), mesh.dim)
         self._cg: ConjugateGradients | None = None
         self._opened = ExitStack()
         self._solved: tuple[Array, Material]  #: the density of the last solve, and the material it was for
@@ -131,7 +142,7 @@ class VoxelEquation:
 
     def pieces(self, solid: Mask) -> int:
         """Number of bodies that solid cells (n,) make (collective)."""
-        return find_bodies(self.mesh, self.planes, self.mesh.grid(solid)).count
+        return find_bodies(self.mesh, self.mesh.grid(solid)).count
 
     def prepare(self) -> None:
         """Allocate the grids and the work arrays; `solve` does it too (collective)."""
@@ -149,8 +160,8 @@ class VoxelEquation:
             given = np.zeros(self.shape)
             given.reshape(-1)[sprung] = springs / self.material.E
         present = Present(self.planes, self.shape, sparse)
-        work = Work(self.shape, self.mesh.shape, sparse)
-        grid = build(self.element, self.planes, self.held_mask(), 0, self.mesh.cells, given, present, work)
+        work = Work(self.shape, self.box.shape, sparse)
+        grid = build(self.element, self.planes, self.held_mask(), 0, self.box.cells, given, present, work)
         self._helped = Helped(grid, self.element, self.planes, self.held_mask, present)
         self._opened.callback(self._helped.close)
         operator = Operator(self.element, self.planes, self._moduli, self.supports.dofs, sprung, springs, present)
@@ -199,7 +210,7 @@ class VoxelEquation:
             cg = self._set_density(rho, void)
             self._fill(cg.preconditioner.E, float(self.material.E))
             cg.preconditioner.refresh()
-            if not any_rank(self.comm, not cg.operator.present.covers(self._bearing.loaded(self.shape))):
+            if not any_rank(self.comm, not cg.operator.present.covers(self._loaded_nodes)):
                 break
 
     def _solve_all(self, rho: Array, rtol: float | None, at_most: int | None) -> tuple[int, float]:
@@ -255,7 +266,7 @@ class VoxelEquation:
 
     def _fill(self, out: Array | Floats, unit: float) -> None:
         """Make a grid (z, y, x) hold the moduli of the last density, in a unit (local)."""
-        self.mesh.fill(out, self._solved[0], lambda cells: self._stiffness(cells) / unit)
+        self.box.fill(out, self._solved[0], lambda cells: self._stiffness(cells) / unit)
 
     def _stiffness(self, rho: Array) -> Array:
         """Moduli of cells at a density, zero in the void that is left out (local)."""
@@ -266,16 +277,16 @@ class VoxelEquation:
 
     def _moduli(self, out: Array | None) -> Array:
         """(z, y, x) moduli of the last density, zero where no cell exists (local)."""
-        out = np.zeros(self.mesh.shape) if out is None else out
+        out = zeros(self.box.shape, sparse=self.box.filled is not None) if out is None else out
         self._fill(out, 1.0)
         return out
 
     def put_energy(self, out: Array, u: Array) -> None:
         """Make (n,) values u . K u of every cell at unit modulus (local)."""
-        grid = out.reshape(self.mesh.shape) if self.mesh.filled is None else np.empty(self.mesh.shape)
-        self.element.kernels.strain_energy(grid, u, self.element.modes)
-        if self.mesh.filled is not None:
-            out[:] = self.mesh.listed(grid)
+        grid = out.reshape(self.box.shape) if self.box.filled is None else zeros(self.box.shape, sparse=True)
+        self.element.kernels.strain_energy(grid, u, self.element.modes, self._pieces)
+        if self.box.filled is not None:
+            out[:] = self.box.listed(grid)
 
     def _state(
         self,
@@ -370,14 +381,8 @@ class VoxelEquation:
     def _set_load(self, i: int, rho: Array, load: Array) -> None:
         """Nodal forces of case i, self weight included (collective)."""
         self.forces[i].put(load, self.cg.operator.runs)
-        if not self.weight_density[i].any():
-            return
-        share = np.empty((load.shape[0], load.shape[1], 1, load.shape[3]))
-        sum_at_nodes(share, self.mesh.grid(rho), self.element.layers)
-        self.planes.sum(share)
-        share *= self.mesh.cell_volume / 2**self.mesh.dim
-        for c, density in enumerate(self.weight_density[i]):
-            load[:, :, c] += density * share[:, :, 0]
+        if self.weight_density[i].any():
+            add_weight(load, rho, self.weight_density[i], self.box, self.planes)
 
     def load(self, i: int, rho: Array) -> Array:
         """Nodal forces (z, y, component, x) of case i at a density, complete on shared nodes (collective)."""
@@ -387,11 +392,7 @@ class VoxelEquation:
 
     def weight_work(self, i: int, u: Array) -> Array:
         """(n,) work of the weight density of case i in each cell, for a displacement (local)."""
-        work, mean = np.zeros(self.mesh.n), np.empty(self.mesh.shape)
-        for c, density in enumerate(self.weight_density[i]):
-            mean_of_nodes(mean, u, c, self.element.layers)
-            work += density * self.mesh.cell_volume * self.mesh.listed(mean)
-        return work
+        return weight_work(u, self.weight_density[i], self.box)
 
     @property
     def cg(self) -> ConjugateGradients:
@@ -422,8 +423,7 @@ class VoxelEquation:
         Enough to start the next solve from.
         """
         self.prepare()
-        rows = NodalRows(self.displacements()[i], self.mesh.shape)[:]
-        return rows if self.mesh.filled is None else rows[self.mesh.filled.reshape(-1)]
+        return self.turn.lowest(self.displacements()[i])
 
     def displacement_rows(self, i: int) -> Array | NodalRows:
         """What `displacement` gives, in a full box made when a slice of it is asked for (local)."""
@@ -435,14 +435,9 @@ class VoxelEquation:
         self.prepare()
         for coarse in self._coarse.values():
             coarse.part()
-        nz, ny, nx = self.mesh.shape
         u = self.displacements()[i]
-        u[:] = 0
-        lowest = u[:nz, :ny, :, :nx].transpose(0, 1, 3, 2)
-        if self.mesh.filled is not None:
-            lowest[self.mesh.filled] = values
-        else:
-            lowest[:] = values.reshape(nz, ny, nx, self.components)
+        reset(u)
+        self.turn.set_lowest(u, values)
         self.planes.sum(u)
         for axis in AXES:
             if axis not in self.planes.high and u.shape[axis] > 1:
@@ -467,16 +462,16 @@ class VoxelEquation:
         """(nodes, components), x fastest, zero where no cell is (local)."""
         there, nodes = self.mesh.filled_nodes, self.cg.operator.present.nodes
         if self._void and nodes is not None:
-            there = nodes[:, :, 0]
-        return NodalRows(u, self.mesh.node_shape, there)
+            there = self.turn.seen(nodes)[:, :, 0]
+        return NodalRows(self.turn.seen(u), self.mesh.node_shape, there, self.turn.order)
 
     def von_mises(self, i: int) -> Array:
         """(n,) von Mises stress of the solid at the centre of each cell, for load case i (local)."""
         self.prepare()
-        squares = np.empty(self.mesh.shape)
-        modes = von_mises_modes(self.mesh.spacing[: self.mesh.dim], self.law)
-        self.element.kernels.strain_energy(squares, self.u[i], modes)
-        stress = self.mesh.listed(squares)
+        squares = zeros(self.box.shape, sparse=self.box.filled is not None)
+        modes = von_mises_modes(self.box.spacing[: self.mesh.dim], self.law)
+        self.element.kernels.strain_energy(squares, self.u[i], modes, self._pieces)
+        stress = self.box.listed(squares)
         np.maximum(stress, 0.0, out=stress)
         np.sqrt(stress, out=stress)
         stress *= self.material.E

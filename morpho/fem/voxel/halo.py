@@ -36,8 +36,12 @@ class SharedPlanes:
         z, y, x = (1 if axis in self.low else 0 for axis in AXES)
         return z, y, x
 
-    def sum(self, v: NDArray) -> None:
-        """Add up what the sharing ranks hold on shared nodes, in place (collective)."""
+    def sum(self, v: NDArray, sparse: bool = False) -> None:
+        """Add up what the sharing ranks hold on shared nodes, in place (collective).
+
+        Args:
+            sparse: whether to write only where something is added, so that pages of zeros are not taken.
+        """
         for axis in AXES:
             sides = [(self.low.get(axis), 0), (self.high.get(axis), -1)]
             planes = [(rank, v[(slice(None),) * axis + (at,)]) for rank, at in sides if rank is not None]
@@ -46,7 +50,7 @@ class SharedPlanes:
             requests += [self.comm.Isend(np.ascontiguousarray(plane), rank, axis) for rank, plane in planes]
             MPI.Request.Waitall(requests)
             for (_, plane), buffer in zip(planes, received, strict=True):
-                plane += buffer
+                np.add(plane, buffer, out=plane, where=buffer != 0 if sparse else True)
 
     def keep_owned(self, v: NDArray) -> None:
         """Zero the shared nodes that another rank owns, in place, so that `sum` counts each once (local)."""

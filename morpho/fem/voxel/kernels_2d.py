@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled
+from morpho.fem.voxel.kernels_3d import EDGE, LINE, compiled
 
 
 @compiled
@@ -31,14 +31,12 @@ def add_stiffness(y, u, E, m, pieces):
 
 
 @compiled
-def strain_energy(energy, u, m):
-    """energy = u . K u of every cell at unit modulus, shapes as in `add_stiffness`."""
-    _, ny, nx = energy.shape
+def strain_energy(energy, u, m, pieces):
+    """energy = u . K u of cells at unit modulus, shapes as in `add_stiffness`."""
     lower, upper = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
-    for start in range(0, nx, STRETCH):
-        n = min(STRETCH, nx - start)
-        _analyse_row(lower, u[0, 0], start, n)
-        for j in range(ny):
+    for _, start, n, first, last in pieces:
+        _analyse_row(lower, u[0, first], start, n)
+        for j in range(first, last):
             _analyse_row(upper, u[0, j + 1], start, n)
             _work(energy[0, j, start : start + n], lower, upper, m)
             lower, upper = upper, lower

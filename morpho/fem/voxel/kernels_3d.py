@@ -45,18 +45,15 @@ def add_stiffness(y, u, E, m, pieces):
 
 
 @compiled
-def strain_energy(energy, u, m):
-    """energy = u . K u of every cell at unit modulus, shapes as in `add_stiffness`."""
-    nz, ny, nx = energy.shape
+def strain_energy(energy, u, m, pieces):
+    """energy = u . K u of cells at unit modulus, shapes as in `add_stiffness`."""
     lower, upper = np.zeros(12 * LINE, u.dtype), np.zeros(12 * LINE, u.dtype)
-    for k in range(nz):
-        for start in range(0, nx, STRETCH):
-            n = min(STRETCH, nx - start)
-            _analyse_rows(lower, u[k, 0], u[k + 1, 0], start, n)
-            for j in range(ny):
-                _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
-                _work(energy[k, j, start : start + n], lower, upper, m)
-                lower, upper = upper, lower
+    for k, start, n, first, last in pieces:
+        _analyse_rows(lower, u[k, first], u[k + 1, first], start, n)
+        for j in range(first, last):
+            _analyse_rows(upper, u[k, j + 1], u[k + 1, j + 1], start, n)
+            _work(energy[k, j, start : start + n], lower, upper, m)
+            lower, upper = upper, lower
 
 
 @compiled

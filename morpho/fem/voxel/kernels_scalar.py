@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho.fem.voxel.kernels_3d import EDGE, LINE, STRETCH, compiled
+from morpho.fem.voxel.kernels_3d import EDGE, LINE, compiled
 
 
 @compiled
@@ -39,23 +39,20 @@ def add_stiffness(y, u, E, m, pieces):
 
 
 @compiled
-def strain_energy(energy, u, m):
-    """energy = u . K u of every cell at conductivity 1, shapes as in `add_stiffness`."""
-    nz, ny, nx = energy.shape
+def strain_energy(energy, u, m, pieces):
+    """energy = u . K u of cells at conductivity 1, shapes as in `add_stiffness`."""
     flat = len(m) == 3
     lower, upper = np.zeros(4 * LINE, u.dtype), np.zeros(4 * LINE, u.dtype)
-    for k in range(nz):
+    for k, start, n, first, last in pieces:
         above = k if flat else k + 1
-        for start in range(0, nx, STRETCH):
-            n = min(STRETCH, nx - start)
-            _analyse(lower, u[k, 0, 0], u[above, 0, 0], start, n, flat)
-            for j in range(ny):
-                _analyse(upper, u[k, j + 1, 0], u[above, j + 1, 0], start, n, flat)
-                if flat:
-                    _work_2d(energy[k, j, start : start + n], lower, upper, m)
-                else:
-                    _work_3d(energy[k, j, start : start + n], lower, upper, m)
-                lower, upper = upper, lower
+        _analyse(lower, u[k, first, 0], u[above, first, 0], start, n, flat)
+        for j in range(first, last):
+            _analyse(upper, u[k, j + 1, 0], u[above, j + 1, 0], start, n, flat)
+            if flat:
+                _work_2d(energy[k, j, start : start + n], lower, upper, m)
+            else:
+                _work_3d(energy[k, j, start : start + n], lower, upper, m)
+            lower, upper = upper, lower
 
 
 @compiled

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mpi4py import MPI
@@ -18,6 +20,7 @@ from morpho.fem.voxel.supports import Dofs, Held, places
 from morpho.fem.voxel.vectors import Runs, clear, whole_rows
 from morpho.interfaces import Array
 from morpho.mesh.voxels import Mask, VoxelMesh
+from morpho.pages import zeros
 from morpho.parallel import any_rank, global_sum
 from morpho.problem.acting import Force, LoadCase
 from morpho.problem.regions import Region
@@ -72,7 +75,7 @@ class Patch:
     spans: tuple[int, ...]  #: the axes along which each extends
     measure: float  #: of each; 1 for vertices
     outward: Array  #: (dim,) unit normal on the boundary, else zero
-    there: Mask | None = None  #: which of them exist, None for all
+    there: Callable[[], Mask] | None = None  #: makes which of them exist, None for all
 
     def corners(self, nodal: NDArray) -> list[NDArray]:
         """Views of a nodal array (z, y, x, ...) at each corner of the entities, one value per entity."""
@@ -103,12 +106,13 @@ def assemble_case(
         components: of the state at a node.
     """
     nz, ny, nx = mesh.node_shape
-    vector = np.zeros((nz, ny, components, nx))
+    vector = zeros((nz, ny, components, nx), sparse=True)
 
     def entities(region: Region, dim: int) -> tuple[Marked, float, bool]:
         for inside in (False, True) if region.is_surface and dim == mesh.dim - 1 else (False,):
             patches = patches_of(mesh, planes, dim, inside)
-            found = list(zip(patches, _masks(mesh, region, dim, patches), strict=True))
+            masks = zip(patches, _masks(mesh, region, dim, patches), strict=True)
+            found = [(patch, mask) for patch, mask in masks if mask.any()]
             measure = global_sum(mesh.comm, np.array([patch.measure * np.count_nonzero(mask) for patch, mask in found]))
             if measure > 0:
                 break
@@ -136,10 +140,10 @@ def assemble_case(
         return Resultant(np.asarray(mesh.comm.allreduce(total)), np.asarray(mesh.comm.allreduce(moment)))
 
     def equivalent(force: Force, target: Target[Marked]) -> Resultant:
-        unit = np.zeros((nz, ny, 1 + components, nx))  # a traction of one, a pressure of one
+        unit = zeros((nz, ny, 1 + components, nx), sparse=True)  # a traction of one, a pressure of one
         for patch, mask in target.entities:
             add(np.moveaxis(unit, 2, 3), patch.measure * np.append(1.0, -patch.outward), patch, mask)
-        planes.sum(unit)
+        planes.sum(unit, sparse=True)
         planes.keep_owned(unit)
         z, y, column = np.nonzero(unit[:, :, 0])
         x, values = places(mesh, (z * ny + y) * nx + column), unit[z, y, :, column]
@@ -152,7 +156,7 @@ def assemble_case(
         return Resultant(np.where(np.abs(total) <= rounding, 0.0, total), moment_of(mesh.comm, x, found))
 
     applied = apply_forces(mesh, case, place, entities, spread)
-    planes.sum(vector)
+    planes.sum(vector, sparse=True)
     dofs = np.flatnonzero(vector)
     return NodalForces(dofs, vector.reshape(-1)[dofs]), applied
 
@@ -177,10 +181,9 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = F
         (normal,) = set(axes) - set(spans)
         if mesh.around is not None:
             nodes[normal] = owned[normal]
-            for sign, there in _between(mesh.around, normal, inside):
-                outward = sign * np.eye(mesh.dim)[2 - normal]
-                there = there[tuple(owned[axis] if axis == normal else slice(None) for axis in range(3))]
-                found.append(Patch(tuple(nodes), spans, measure, outward, there))
+            for sign in (0.0,) if inside else (-1.0, 1.0):
+                there = functools.partial(_between, mesh.around, normal, sign, owned[normal])
+                found.append(Patch(tuple(nodes), spans, measure, sign * np.eye(mesh.dim)[2 - normal], there))
             continue
         if inside:
             nodes[normal] = slice(1, None if AXES[normal] in planes.high else -1)
@@ -193,31 +196,40 @@ def patches_of(mesh: VoxelMesh, planes: SharedPlanes, dim: int, inside: bool = F
     return found
 
 
-def _between(around: Mask, normal: int, inside: bool) -> list[tuple[float, Mask]]:
-    """The facets across an axis that are inside the part, or on its boundary with the side of the normal (local)."""
+def _between(around: Mask, normal: int, sign: float, planes: slice) -> Mask:
+    """The facets in planes across an axis that are inside the part, sign 0, or on its boundary with the side of the
+    normal (local)."""
     own = [slice(1, -1)] * 3
     below, above = (around[tuple(end if axis == normal else own[axis] for axis in range(3))] for end in ENDS)
-    return [(0.0, below & above)] if inside else [(-1.0, above & ~below), (1.0, below & ~above)]
+    at = tuple(planes if axis == normal else slice(None) for axis in range(3))
+    below, above = below[at], above[at]
+    return np.asarray(below & above if sign == 0 else above > below if sign < 0 else below > above)
 
 
-def _masks(mesh: VoxelMesh, region: Region, dim: int, patches: list[Patch]) -> list[Mask]:
+def _masks(mesh: VoxelMesh, region: Region, dim: int, patches: list[Patch]) -> Iterator[Mask]:
     """Which entities of a dimension belong to a region: of cells those whose centre does, see `marked` (local)."""
     if dim < mesh.dim:
-        return marked(mesh, region, patches)
+        yield from marked(mesh, region, patches)
+        return
     inside = np.zeros(mesh.n, dtype=bool)
     inside[mesh.cells_in(region)] = True
-    return [mesh.grid(inside)]
+    yield mesh.grid(inside)
 
 
-def marked(mesh: VoxelMesh, region: Region, patches: list[Patch]) -> list[Mask]:
-    """Which entities of each patch belong to a region: those whose vertices all do; of points only vertices (local)."""
+def marked(mesh: VoxelMesh, region: Region, patches: list[Patch]) -> Iterator[Mask]:
+    """Which entities of each patch belong to a region: those whose vertices all do; of points only vertices (local).
+
+    One is made after the other, as together they take several times the memory of the part.
+    """
     if region.parts:
-        parts = [marked(mesh, part, patches) for part in region.parts]
         join = np.logical_and if region.all_of else np.logical_or
-        return [np.asarray(join.reduce(masks)) for masks in zip(*parts, strict=True)]
+        for masks in zip(*(marked(mesh, part, patches) for part in region.parts), strict=True):
+            yield functools.reduce(join, masks)
+        return
     inside = mesh.nodes_in(region)
-    found = []
     for patch in patches:
-        mask = np.logical_and.reduce(patch.corners(inside)) & (region.points is None or not patch.spans)
-        found.append(mask if patch.there is None else mask & patch.there)
-    return found
+        mask, *others = patch.corners(inside)
+        mask = mask & (region.points is None or not patch.spans)
+        for other in (*others, *([] if patch.there is None else [patch.there()])):
+            mask &= other
+        yield mask

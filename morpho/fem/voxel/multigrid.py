@@ -45,11 +45,13 @@ from morpho.fem.voxel.vectors import (
     scale_by_nodes,
     smoothing_weights,
     sum_at_nodes,
+    sum_squares_at_nodes,
     whole_rows,
 )
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.mesh.partition import FEW, Partition, on_fewer, split
+from morpho.pages import zeros
 
 COARSEST = 500  #: unknowns that are solved for directly
 SMALL = 5000  #: unknowns of a grid that every rank keeps whole
@@ -119,7 +121,7 @@ class Smoothed:
 
     def refresh(self) -> None:
         self.present.update(self.E)
-        set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes)
+        set_flexibility(self.flexibility, self.E, self.spread, self.element, self.planes, self.present.sparse)
         coarsen_moduli(self.coarser.E, self.E, self.element.layers)
         self.coarser.refresh()
 
@@ -304,7 +306,7 @@ class Alone:
         for i, (grid, present) in enumerate(zip(self.grids, self.presents, strict=True)):
             present.update(grid.E)
             self.grids[i] = grid._replace(pieces=present.pieces, runs=present.runs)
-            set_flexibility(grid.flexibility, grid.E, self.spread[i], self.element, self.planes)
+            set_flexibility(grid.flexibility, grid.E, self.spread[i], self.element, self.planes, present.sparse)
             coarser = self.grids[i + 1].E if i + 1 < len(self.grids) else self.coarsest.E
             coarsen_moduli(coarser, grid.E, self.element.layers)
         self.coarsest.refresh()
@@ -450,15 +452,15 @@ def steps_at(depth: int, deeper: bool = False) -> int:
 
 
 def set_flexibility(
-    flexibility: Floats, E: Floats, springs: Array | None, element: Element, planes: SharedPlanes
+    flexibility: Floats, E: Floats, springs: Array | None, element: Element, planes: SharedPlanes, sparse: bool
 ) -> None:
     """The smoother's weights (z, y, 1, x): the inverse of the raised diagonal at each node (collective).
 
-    Springs (z, y, 1, x), complete on shared nodes, count where the state has one component.
+    Springs (z, y, 1, x), complete on shared nodes, count where the state has one component. `sparse` as in `zeros`.
     """
-    squares = np.empty_like(flexibility)
+    squares = zeros(flexibility.shape, flexibility.dtype, sparse)
     sum_at_nodes(flexibility, E, element.layers)
-    sum_at_nodes(squares, E * E, element.layers)
+    sum_squares_at_nodes(squares, E, element.layers)
     planes.sum(flexibility)
     planes.sum(squares)
     smoothing_weights(flexibility, squares, 2**element.dim, element.unevenness)

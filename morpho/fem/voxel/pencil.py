@@ -22,10 +22,10 @@ class VoxelPencil:
         self._owned = first.reshape(-1)
         self._free = np.ones(self._owned.shape)
         self._free[equation.supports.dofs] = 0
-        if equation.mesh.filled_nodes is not None:
-            self._free.reshape(shape)[:] *= equation.mesh.filled_nodes[:, :, None]
+        mesh = equation.box
+        if mesh.filled_nodes is not None:
+            self._free.reshape(shape)[:] *= mesh.filled_nodes[:, :, None]
         self._mass = np.zeros(self._owned.shape)
-        mesh = equation.mesh
         nodes = np.stack(np.unravel_index(np.arange(int(np.prod(mesh.node_shape))), mesh.node_shape)[::-1], axis=1)
         x = (nodes[:, : mesh.dim] + mesh.low) / np.array(mesh.cells)
         vectors = waves(x, shape[2], count + GUARDS).reshape(-1, *mesh.node_shape, shape[2])
@@ -33,7 +33,7 @@ class VoxelPencil:
 
     def solve(self, rho: Array, mass: Mass, slope: Array, rtol: float, fading: float) -> Modes:
         """The eigenpairs at the density of the last solve, from the last ones (collective)."""
-        own, mesh = self.equation, self.equation.mesh
+        own, mesh = self.equation, self.equation.box
         share = np.empty((own.shape[0], own.shape[1], 1, own.shape[3]))
         sum_at_nodes(share, mesh.grid(mass.of(rho)), own.element.layers)
         own.planes.sum(share)
@@ -49,7 +49,7 @@ class VoxelPencil:
 
     def _kinetic(self, u: Array) -> Array:
         """(n,) phi . M phi of each cell at density 1 (local)."""
-        mesh, squares = self.equation.mesh, u * u
+        mesh, squares = self.equation.box, u * u
         total, mean = np.zeros(mesh.n), np.empty(mesh.shape)
         for c in range(u.shape[2]):
             mean_of_nodes(mean, squares, c, mesh.dim - 1)

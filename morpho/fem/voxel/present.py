@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.kernels_3d import STRETCH
-from morpho.fem.voxel.present_kernels import BLOCK, join, mark_blocks, mark_nodes, rows
+from morpho.fem.voxel.present_kernels import BLOCK, join, mark_blocks, mark_nodes, mark_pairs, rows
 from morpho.fem.voxel.vectors import Runs, whole_rows
+from morpho.mesh.voxels import VoxelMesh
+from morpho.pages import zeros
 
 MANY = 0.4  #: share of the cells, or of the nodes, from which on all take part: whole rows are passed through faster
 
@@ -39,15 +41,16 @@ class Present:
 
     def update(self, E: NDArray[Any]) -> None:
         """Take the cells (z, y, x) with stiffness (collective)."""
+        nodes: NDArray[np.bool_]
         if np.all(E):
             self.pieces, nodes = self._whole[0], np.ones(self._nodes, dtype=bool)
         else:
-            nodes = np.zeros(self._nodes, dtype=bool)
+            nodes = zeros(self._nodes, bool, self.sparse)
             pieces = find_pieces(E)
             mark_nodes(nodes, E, pieces)
             self.pieces = self._whole[0] if pieces[:, 2] @ (pieces[:, 4] - pieces[:, 3]) > MANY * E.size else pieces
-        self.nodes, pairs = self._shared(nodes), nodes.copy()
-        pairs[..., :-1:2] |= nodes[..., 1::2]  # all ranks that have a node agree on what runs hold
+        self.nodes, pairs = self._shared(nodes), zeros(self._nodes, bool, self.sparse)
+        mark_pairs(pairs, nodes)  # all ranks that have a node agree on what runs hold
         self.planes.sum(pairs)
         self.runs = find_runs(pairs)
         covered, size = self.planes.comm.allreduce(np.array([np.sum(self.runs[:, 3] - self.runs[:, 2]), nodes.size]))
@@ -56,7 +59,7 @@ class Present:
 
     def look(self, E: NDArray[Any]) -> None:
         """Find the nodes of the cells (z, y, x) with stiffness, and let all take part (collective)."""
-        nodes = np.zeros(self._nodes, dtype=bool)
+        nodes = zeros(self._nodes, bool, self.sparse)
         mark_nodes(nodes, E, self._whole[0])
         self.nodes = self._shared(nodes)
 
@@ -74,6 +77,11 @@ def whole_pieces(cells: tuple[int, int, int]) -> Pieces:
     """All cells (z, y, x) (local)."""
     nz, ny, nx = cells
     return np.array([(k, i, min(STRETCH, nx - i), 0, ny) for k in range(nz) for i in range(0, nx, STRETCH)])
+
+
+def pieces_of(box: VoxelMesh) -> Pieces:
+    """Of the cells that exist, as the fields of a mesh are laid out in `VoxelMesh.laid` (local)."""
+    return whole_pieces(box.shape) if box.filled is None else find_pieces(box.grid(np.ones(box.n, np.float32)))
 
 
 def find_pieces(E: NDArray[Any]) -> Pieces:

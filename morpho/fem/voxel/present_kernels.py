@@ -71,6 +71,18 @@ def mark_nodes(nodes, E, pieces):
 
 
 @compiled
+def mark_pairs(pairs, nodes):
+    """Nodes (z, y, 1, x), and those at even places before one of them."""
+    flat, nx = pairs.reshape(-1, nodes.shape[3]), nodes.shape[3]
+    given = nodes.reshape(-1, nx)
+    for row in range(len(given)):
+        for i in range(nx):
+            if given[row, i]:
+                flat[row, i] = True
+                flat[row, i - i % 2] = True
+
+
+@compiled
 def rows(nodes, runs):
     """The number of runs, which are also written if there is room; short gaps are no gaps."""
     nz, ny, _, nx = nodes.shape

@@ -32,7 +32,7 @@ def reactions(physics: VoxelEquation, supports: tuple[Support, ...], i: int, rho
     for s, support in enumerate(supports):
         nodes = np.flatnonzero(mesh.nodes_in(support.region))
         for component, _ in held_components(support, physics.components):
-            dofs = component_dofs(mesh, nodes, component, physics.components)
+            dofs = physics.turn.dofs(component_dofs(mesh, nodes, component, physics.components))
             found[s, component] = flat[dofs[~taken[dofs]]].sum()
             taken[dofs] = True
     return np.asarray(mesh.comm.allreduce(found))

@@ -19,12 +19,19 @@ class NodalRows:
     Args:
         shape: nodes along z, y, x that count.
         there: (z, y, x) which of the array's nodes exist; the others are zero.
+        order: where the array has each component; None as they are.
     """
 
     dtype = np.dtype(np.float64)
 
-    def __init__(self, u: Array, shape: tuple[int, int, int], there: NDArray[np.bool_] | None = None) -> None:
-        self._u, self._shape, self._there = u, shape, there
+    def __init__(
+        self,
+        u: Array,
+        shape: tuple[int, int, int],
+        there: NDArray[np.bool_] | None = None,
+        order: list[int] | None = None,
+    ) -> None:
+        self._u, self._shape, self._there, self._order = u, shape, there, order
         self.shape = math.prod(shape), u.shape[2]
 
     def __len__(self) -> int:
@@ -38,5 +45,7 @@ class NodalRows:
         found = self._u[rows // ny, rows % ny][:, :, :nx]
         if self._there is not None:
             found = found * self._there[rows // ny, rows % ny][:, None, :nx]
+        if self._order is not None:
+            found = found[:, self._order]
         flat = found.transpose(0, 2, 1).reshape(-1, self.shape[1])
         return flat[start - first * nx : stop - first * nx]

@@ -10,6 +10,7 @@ import numpy as np
 
 from morpho.fem.voxel.cg import Operator
 from morpho.fem.voxel.coarsening import Floats
+from morpho.fem.voxel.present import whole_pieces
 from morpho.interfaces import Array
 
 EVERY = 4  #: iterations between looks
@@ -26,6 +27,8 @@ class SensitivityWatch:
         """Watch solves with an operator whose moduli (z, y, x) are these, but for a factor (local)."""
         self.operator, self.moduli, self.rtol = operator, moduli, rtol
         self._before, self._energy = np.empty(moduli.shape), np.empty(moduli.shape)
+        nz, ny, nx = moduli.shape
+        self._pieces = whole_pieces((nz, ny, nx))
 
     def begin(self, u: Array) -> SensitivityWatch:
         """Watch a new solve that improves u (local)."""
@@ -39,7 +42,7 @@ class SensitivityWatch:
         if self._count % EVERY:
             return False
         element = self.operator.element
-        element.kernels.strain_energy(self._energy, self.u, element.modes)
+        element.kernels.strain_energy(self._energy, self.u, element.modes, self._pieces)
         self._energy *= self.moduli
         self._before -= self._energy
         sums = np.array([np.vdot(self._before, self._before), np.vdot(self._energy, self._energy)])

@@ -54,9 +54,9 @@ def hold(
                 said.append(contradiction(i, component, value, components))
             held = _with(held, dofs, value)
     if not said:
-        bodies = whole(mesh, planes)
         nodes, x, which = held_nodes(mesh, held, components, anchors)
-        points = Points(x, bodies.of_node[nodes], which)
+        bodies = whole(mesh, nodes)
+        points = Points(x, bodies.of_node, which)
         said, notes = judge(mesh, bodies, find_mechanisms(mesh.comm, components, bodies, points, [], False))
     return held, said, counts, notes
 

@@ -15,22 +15,45 @@ Runs = NDArray[np.int64]
 
 
 @compiled
+def reset(v):
+    """v = 0, written only where it is not: pages that nobody wrote are not taken."""
+    flat = v.ravel()
+    for i in range(len(flat)):
+        if flat[i] != 0:
+            flat[i] = 0
+
+
+@compiled
 def coarsen_moduli(coarse, fine, layers):
     """Moduli of cells twice as large: the sum of their children, divided by four; missing children count as void.
 
     That is their mean times 2^(dim-2), the factor between the element matrices, so that all grids share one matrix.
     `layers` is 2, in 2-D 1.
     """
-    nz, ny, nx = fine.shape
+    nz, ny, _ = fine.shape
     quarter = fine.dtype.type(0.25)
-    coarse[:] = 0
+    reset(coarse)
     for k in range(nz):
         for j in range(ny):
-            row, source = coarse[k // layers, j // 2], fine[k, j]
-            for i in range(nx // 2):
+            source = fine[k, j]
+            first, last = _extent(source)
+            first -= first % 2
+            row, source = coarse[k // layers, j // 2, first // 2 :], source[first:last]
+            for i in range(len(source) // 2):
                 row[i] += quarter * (source[2 * i] + source[2 * i + 1])
-            if nx % 2:
-                row[nx // 2] += quarter * source[nx - 1]
+            if len(source) % 2:
+                row[len(source) // 2] += quarter * source[len(source) - 1]
+
+
+@compiled
+def _extent(row):
+    """The first entry that is not zero, and the one after the last."""
+    first, last = 0, len(row)
+    while last > 0 and row[last - 1] == 0:
+        last -= 1
+    while first < last and row[first] == 0:
+        first += 1
+    return first, last
 
 
 @compiled
@@ -53,18 +76,39 @@ def sum_in_blocks(blocks, cells, block):
 @compiled
 def sum_at_nodes(nodes, cells, layers):
     """Sum of the adjacent cells at each node: (z, y, 1, x) from (z, y, x); `layers` is 2, in 2-D 1."""
-    nz, ny, nx = cells.shape
-    nodes[:] = 0
+    nz, ny, _ = cells.shape
+    reset(nodes)
     for k in range(nz):
         for j in range(ny):
-            source = cells[k, j]
-            for dk in range(layers):
-                for dj in range(2):
-                    row = nodes[k + dk, j + dj, 0]
-                    for i in range(nx):
-                        row[i] += source[i]
-                    for i in range(nx):
-                        row[i + 1] += source[i]
+            first, last = _extent(cells[k, j])
+            _share_out(nodes, k, j, cells[k, j, first:last], first, layers)
+
+
+@compiled
+def sum_squares_at_nodes(nodes, cells, layers):
+    """The same of the squares of the cells."""
+    nz, ny, nx = cells.shape
+    line = np.empty(nx, cells.dtype)
+    reset(nodes)
+    for k in range(nz):
+        for j in range(ny):
+            first, last = _extent(cells[k, j])
+            source, squares = cells[k, j, first:last], line[: last - first]
+            for i in range(len(source)):
+                squares[i] = source[i] * source[i]
+            _share_out(nodes, k, j, squares, first, layers)
+
+
+@compiled
+def _share_out(nodes, k, j, source, first, layers):
+    """Add cells from the one `first` on in a row (z, y) to the nodes around them."""
+    for dk in range(layers):
+        for dj in range(2):
+            row = nodes[k + dk, j + dj, 0, first : first + len(source) + 1]
+            for i in range(len(source)):
+                row[i] += source[i]
+            for i in range(len(source)):
+                row[i + 1] += source[i]
 
 
 @compiled
@@ -85,14 +129,16 @@ def mean_of_nodes(cells, nodes, c, layers):
     """Mean of a component over the nodes of each cell: the transpose of `sum_at_nodes`, scaled."""
     nz, ny, nx = cells.shape
     weight = 1.0 / (4 * layers)
-    cells[:] = 0
+    reset(cells)
     for k in range(nz):
         for j in range(ny):
-            target = cells[k, j]
             for dk in range(layers):
                 for dj in range(2):
                     row = nodes[k + dk, j + dj, c]
-                    for i in range(nx):
+                    first, last = _extent(row)
+                    first, last = max(first - 1, 0), min(last, nx)
+                    target, row = cells[k, j, first:last], row[first : last + 1]
+                    for i in range(len(target)):
                         target[i] += weight * (row[i] + row[i + 1])
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from morpho.fem.voxel.pages import pages
 from morpho.interfaces import Array
 from morpho.machine import give_back_freed_memory
+from morpho.pages import pages
 
 Floats = NDArray[np.float32]
 
