@@ -324,6 +324,7 @@ class Recorder:
                 gap=step.advice.gap,
                 coarse_iterations=step.gradient.coarse_iterations,
                 rollback=int(step.advice.rollback),
+                solver=self.parts.physics.beside,
                 responses={name: found.value for name, found in limited.items()},
                 **parameters,
             )

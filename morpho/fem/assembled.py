@@ -100,6 +100,7 @@ class AssembledEquation:
         self._coarse: dict[int, CoarsePhysics] = {}
         self._adjoints: Adjoints | None = None
         self.void_matters = True  #: without meaning here: void is always solved for
+        self.beside = ""  #: what solves take beside the usual: nothing
         self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
         self._compile(degree)
 

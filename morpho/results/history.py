@@ -46,13 +46,16 @@ class HistoryRow:
     gap: int = 1  #: iterations until the next correction, if nothing else asks for one
     coarse_iterations: int = 0  #: linear iterations on blocks, of this iteration
     rollback: int = 0  #: whether the steps since the last correction were taken back
+    #: what solves take beside the usual: void (solved for, too, as without it one failed), float64 (as float32 did not
+    #: do), factor or smoothing (thin struts)
+    solver: str = ""
     responses: Mapping[str, float] = field(default_factory=dict)  #: what each constraint is about, a column each
 
 
 #: that every run has; the others are responses
 COLUMNS = [column.name for column in fields(HistoryRow) if column.name != "responses"]
 _INTEGERS = ("iteration", "exact_solves", "linear_iterations", "since", "gap", "coarse_iterations", "rollback")
-_TYPES = {"kind": str, "step": str} | dict.fromkeys(_INTEGERS, np.int64)
+_TYPES = {"kind": str, "step": str, "solver": str} | dict.fromkeys(_INTEGERS, np.int64)
 
 
 class History:

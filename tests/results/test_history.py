@@ -28,7 +28,8 @@ def test_columns_and_values(tmp_path):
     write_rows(path, 3)
     assert path.read_text().splitlines()[0] == (
         "iteration,objective,kind,volume,change,greyness,exact_solves,linear_iterations,seconds,"
-        "max_constraint,penalty,beta,radius,move_limit,step,since,error,secant_error,gap,coarse_iterations,rollback"
+        "max_constraint,penalty,beta,radius,move_limit,step,since,error,secant_error,gap,coarse_iterations,rollback,"
+        "solver"
     )
     table = read_history(path)
     assert table["iteration"].tolist() == [0, 1, 2]

@@ -120,7 +120,7 @@ class ConjugateGradients:
         self._single = Operator(A.element, A.planes, lambda _: preconditioner.E, A.held, A.sprung, springs, A.present)
         self._solid, self._scale, self._norm, self._residual = solid, 1.0, 0.0, 0.0
         self._load: Load | None = None
-        self._is_double = False
+        self.is_double = False  #: whether float32 did not do, and all goes on in float64
 
     def start(self, u: Array, load: Load, values: Array, given: Forces | None = None) -> tuple[float, float]:
         """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective).
@@ -170,11 +170,11 @@ class ConjugateGradients:
             SolverError: it broke down, or took more than max_iterations.
         """
         rtol, taken = self.rtol if rtol is None else rtol, 0
-        if not self._is_double:
+        if not self.is_double:
             taken, residual = self._solve_single(u, settled, rtol, at_most, in_doubt)
             if residual is not None:
                 return taken, residual
-            self._is_double = True
+            self.is_double = True
             log.info("conjugate gradients go on in float64: float32 knows no way after %d iterations", taken)
         return self._solve_double(u, settled, rtol, at_most, in_doubt, taken)
 

@@ -66,6 +66,11 @@ class Helped:
     def deepen(self, deeper: bool) -> None:
         self.grid.deepen(deeper)
 
+    @property
+    def taken(self) -> dict[str, bool]:
+        """Which help is there (local)."""
+        return {"factor": self.factor is not None, "smoothing": self._is_slow and self.factor is None}
+
     def took(self, iterations: int) -> None:
         """Say how many the longest of the last solves took, the same on all ranks (local)."""
         if self.factor is None:

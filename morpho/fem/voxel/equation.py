@@ -126,6 +126,7 @@ class VoxelEquation:
         self._coarse: dict[int, CoarsePhysics] = {}
         self._watch: SensitivityWatch | None = None
         self.void_matters = True  #: whether somebody wants to know the state or the energy in void
+        self._needs_void = False  #: whether a solve without void has failed
         self._void = 0.0  #: moduli up to which the last solve left cells out
         self._adjoints: Adjoints | None = None
         self.mass, self.rtol = Mass(problem.material.density), problem.solver.rtol
@@ -189,7 +190,7 @@ class VoxelEquation:
             if not self._void:
                 raise
             log.info("void is solved for, too, from here on, as without it %s", failure)
-            self.void_matters = True
+            self.void_matters = self._needs_void = True
             self._set_up(rho)
             for u in (*self.u, *self.lam):
                 u[:] = 0
@@ -201,6 +202,12 @@ class VoxelEquation:
             iterations += found.linear_iterations
         self.cg.rest()
         return self._state(rho, iterations, start, converged=not loose, found=found)
+
+    @property
+    def beside(self) -> str:
+        """What solves take beside the usual, for history.csv: void, float64, factor, smoothing (local)."""
+        taken = {"void": self._needs_void, "float64": self.cg.is_double} | self._helped.taken
+        return " ".join(name for name, is_so in taken.items() if is_so)
 
     def _set_up(self, rho: Array) -> None:
         """Set the solver up for a density; without void where nobody looks and it makes no difference (collective)."""
