@@ -41,17 +41,18 @@ class Present:
 
     def update(self, E: NDArray[Any]) -> None:
         """Take the cells (z, y, x) with stiffness (collective)."""
-        nodes: NDArray[np.bool_]
-        if np.all(E):
-            self.pieces, nodes = self._whole[0], np.ones(self._nodes, dtype=bool)
+        nodes, pairs = (zeros(self._nodes, bool, self.sparse) for _ in range(2))
+        is_full = bool(np.all(E))
+        if is_full:
+            self.pieces, nodes[:], pairs[:] = self._whole[0], True, True
         else:
-            nodes = zeros(self._nodes, bool, self.sparse)
             pieces = find_pieces(E)
             mark_nodes(nodes, E, pieces)
             self.pieces = self._whole[0] if pieces[:, 2] @ (pieces[:, 4] - pieces[:, 3]) > MANY * E.size else pieces
-        self.nodes, pairs = self._shared(nodes), zeros(self._nodes, bool, self.sparse)
-        mark_pairs(pairs, nodes)  # all ranks that have a node agree on what runs hold
-        self.planes.sum(pairs)
+        self.nodes = self._shared(nodes)
+        if not is_full:
+            mark_pairs(pairs, nodes)
+        self.planes.sum(pairs)  # all ranks that have a node agree on what runs hold
         self.runs = find_runs(pairs)
         covered, size = self.planes.comm.allreduce(np.array([np.sum(self.runs[:, 3] - self.runs[:, 2]), nodes.size]))
         if covered > MANY * size:

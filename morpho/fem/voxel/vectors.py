@@ -13,14 +13,20 @@ from morpho.fem.voxel.kernels_3d import compiled
 #: (runs, 4) layer, row, first node, and the one after the last of each run; loops over nodes are faster unsigned
 Runs = NDArray[np.int64]
 
+PAGE = 512  #: entries that are looked at together: what is in a page of memory
+
 
 @compiled
 def reset(v):
     """v = 0, written only where it is not: pages that nobody wrote are not taken."""
     flat = v.ravel()
-    for i in range(len(flat)):
-        if flat[i] != 0:
-            flat[i] = 0
+    for start in range(0, len(flat), PAGE):
+        part = flat[start : start + PAGE]
+        size = abs(part[0])
+        for i in range(1, len(part)):
+            size += abs(part[i])
+        if size != 0:  # or not a number
+            part[:] = 0
 
 
 @compiled
