@@ -104,7 +104,7 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     )
     status = interrupt.requested() or _ending(parts, restart, worst, advice)
     if status is None:
-        restart = replace(restart, ahead=restart.ahead + _left_out(parts, restart, worst, advice))
+        restart = _next_stage(parts, restart, worst, advice)
     else:
         parts.design.forget_trial()
     volume, greyness = parts.responses.volume_and_greyness(drawn.rho)
@@ -150,16 +150,19 @@ def _ending(parts: Parts, restart: Restart, worst: float, advice: Advice) -> Sta
     return Status.ITERATION_LIMIT if place >= rule.max_iterations else None
 
 
-def _left_out(parts: Parts, restart: Restart, worst: float, advice: Advice) -> int:
-    """Iterations of the plan that are left out since the stage ends here; only known objectives tell (local)."""
+def _next_stage(parts: Parts, restart: Restart, worst: float, advice: Advice) -> Restart:
+    """Leaves out what is planned of a stage that ends here, which only known objectives tell (local)."""
     rule, place = parts.problem.optimizer, restart.iteration + restart.ahead
     ends = [stage.until or 0 for stage in rule.stages[:-1]]
     stage = bisect_left(ends, place)
+    if stage == len(ends):
+        return restart
     known = _error(parts, advice) < math.inf and not advice.rollback
-    if not known or place in ends or stage == len(ends) or not is_flat(rule, restart.objectives, worst):
-        return 0
-    log.info(f"it {restart.iteration}: the objective is flat; stage {stage + 1} of {len(ends) + 1} ends here")
-    return ends[stage] - place
+    if place < ends[stage]:
+        if not known or not is_flat(rule, restart.objectives, worst):
+            return restart
+        log.info(f"it {restart.iteration}: the objective is flat; stage {stage + 1} of {len(ends) + 1} ends here")
+    return replace(restart, ahead=restart.ahead + ends[stage] - place, objectives=(), changes=())
 
 
 def certify(parts: Parts, step: Step) -> Step:

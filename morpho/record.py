@@ -189,7 +189,7 @@ class Recorder:
             if restart.iteration + restart.ahead >= parts.problem.optimizer.max_iterations:
                 raise InputError(
                     f"{folder}: {restart.iteration} iterations are done already; go on with e.g. "
-                    f"--set optimizer.max_iterations={2 * restart.iteration}"
+                    f"--set optimizer.max_iterations={2 * restart.iteration + restart.ahead}"
                 )
             on_root(parts.comm, lambda: check_history(folder / "history.csv"))
             checkpoint.set_aside(parts.comm, found.damaged)

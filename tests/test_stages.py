@@ -112,6 +112,16 @@ def test_stages_end_early_once_the_objective_is_flat(tmp_path: Path, source: str
     assert f"it {counts[0]}: the objective is flat; stage 1 of 3 ends here" in log
 
 
+def test_only_designs_of_a_stage_say_that_it_is_flat(tmp_path: Path) -> None:
+    """Nothing but the move limit changes, so that the objective is as flat as before."""
+    limits = "optimizer.stages=[{until: 40, move_limit: 0.2}, {until: 60, move_limit: 0.1}, {move_limit: 0.05}]"
+    common = [limits, "optimizer.objective_tolerance=0", "optimizer.tolerance=0", "optimizer.stage_tolerance=0.02"]
+    morpho.solve(load(tmp_path, *common, "optimizer.max_iterations=65"), tmp_path / "run", MPI.COMM_SELF)
+    history = read_history(tmp_path / "run" / "history.csv")
+    counts = [int(np.sum(history["move_limit"] == limit)) for limit in (0.2, 0.1, 0.05)]
+    assert 5 <= counts[0] < 40 and counts[1:] == [5, 5]
+
+
 def test_a_resumed_run_is_where_it_was_in_its_stages(tmp_path: Path) -> None:
     common = [EARLY, "optimizer.objective_tolerance=0", "optimizer.tolerance=0", "optimizer.stage_tolerance=0.01"]
     whole = [step.objective for step in morpho.iterate(load(tmp_path, *common, "optimizer.max_iterations=66"), COMM)]

@@ -120,6 +120,7 @@ class Design:
         if robust is None:
             rho, pullback = self._tried.found(self._in_force(iteration), x) or self.at(iteration).apply(x)
             return Realised(rho, pullback, rho, pullback)
+        self._tried.forget()
         assert self.problem.beta is not None
         beta = value_at(self.problem.beta, iteration)
         filtered, unfilter = Chain([*self._before, *self._filter(iteration)]).apply(x)

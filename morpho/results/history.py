@@ -83,7 +83,9 @@ class History:
         kept = []
         if append_from is not None and self._path.exists():
             try:
-                kept = [row for row in _complete_rows(self._path) if int(row["iteration"]) <= append_from]
+                kept = [
+                    {"solver": ""} | row for row in _complete_rows(self._path) if int(row["iteration"]) <= append_from
+                ]
             except (ValueError, KeyError, csv.Error) as error:
                 raise OSError(f"the rows in it are not a history ({error})") from error
         table = io.StringIO()

@@ -18,6 +18,7 @@ from morpho.fem.voxel.grid import Grid
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.present import Present
 from morpho.fem.voxel.vectors import Runs
+from morpho.parallel import any_rank
 
 log = logging.getLogger("morpho")
 
@@ -76,6 +77,8 @@ class Helped:
         if self.factor is None:
             self._taken = iterations
             self._is_slow |= iterations > SLOW and self.element.components == 3
+        elif iterations > self._taken:
+            self._taken = 0  # it was no help: the next solve goes without
 
     def refresh(self) -> None:
         self.grid.refresh()
@@ -84,8 +87,10 @@ class Helped:
             return
         stiff, cells = self.planes.comm.allreduce(np.array([np.sum(self.E, dtype=float), self.E.size]))
         self._is_slow = bool(stiff < DILUTE * cells)
-        if self._is_slow and self.present.nodes is not None:
-            nodes = self.present.nodes[:, :, 0]  # springs are left out: they only add stiffness
+        own = self.present.nodes  # None where this rank has them all
+        if self._is_slow and any_rank(self.planes.comm, own is not None):
+            nodes = np.ones([n + 1 for n in self.E.shape], dtype=bool) if own is None else own[:, :, 0]
+            # Springs are left out: they only add stiffness.
             self.factor = make_factor(self.element, self.planes, self._held(), self.E, nodes, self._taken)
         self.grid.deepen(self._is_slow and self.factor is None)
         how = "a sparse factor of the stiffness helps" if self.factor is not None else "coarse grids are smoothed more"
