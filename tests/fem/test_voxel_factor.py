@@ -46,3 +46,4 @@ def test_it_is_symmetric_and_positive():
 def test_it_does_not_depend_on_the_ranks(mpirun, ranks):
     found = json.loads(mpirun(ranks, Path(__file__).with_name("voxel_factor_facts.py")))
     assert found["difference"] < 1e-2 and found["left out"]
+    assert abs(found["compliance"]) < 1e-7 and found["beside"] == "factor"

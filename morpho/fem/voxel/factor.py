@@ -24,6 +24,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WORTH = 5000  #: multiplications per node that take about as long as an iteration
+DENSE = 2000  #: nodes between ranks at most, whose dense matrix takes 144 MB then
 MOST = 1000  #: numbers per node that a factor may take
 LARGEST = 20_000_000  #: nodes of a rank's box up to which an order is looked for, as that takes 4 bytes each
 LIFT = np.float32(1e-6)  #: relative, of the diagonal: what hangs in the air has to have a factor, too
@@ -177,8 +178,8 @@ def make_factor(
     given = np.array([len(plan.at), plan.work, plan.entries, len(plan.at) - plan.inside])
     count, work, entries, shared = planes.comm.allreduce(given)
     between, ranks = shared / 2, planes.comm.size  # of these every rank has a dense matrix, which is fast
-    work, entries = work + 7.0 * ranks * between**3, entries + 9.0 * ranks * between**2
-    if work > WORTH * iterations * count or entries > MOST * count:
+    work += 7.0 * ranks * between**3
+    if work > WORTH * iterations * count or entries > MOST * count or between > DENSE:
         return None
     try:
         return Factor(element, planes, mask, E, plan)
