@@ -130,7 +130,7 @@ def _variant(problem: Problem, row: str, start: int, limit: int | None = None) -
     if start:
         values["design"] |= {"perturbation": PERTURBATION, "seed": start}
     if limit:
-        values["optimizer"]["max_iterations"] = limit
+        values["optimizer"] |= {"max_iterations": limit, "levels": ()}
     return Problem.model_validate(values)
 
 
@@ -163,9 +163,9 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
     if result.status.exit_code == 0 and _can_judge(problem):
         worths, black_and_white = judge(problem, comm, result.key, [rho for _, rho in kept])
         record |= {"thresholded": black_and_white.value, "pieces": black_and_white.pieces}
+        after = {step["iteration"]: result.setup_seconds + step["seconds"] for step in steps}
         for (iteration, _), worth in zip(kept, worths, strict=True):
-            seconds = result.setup_seconds + steps[iteration - 1]["seconds"]
-            record["judged"].append({"iteration": iteration, "seconds": seconds} | asdict(worth))
+            record["judged"].append({"iteration": iteration, "seconds": after[iteration]} | asdict(worth))
     run: Record = _plain(record)
     return run
 
@@ -173,7 +173,8 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
 def _judged(problem: Problem) -> tuple[int, int]:
     """The first iteration whose design is judged, where every continuation is at its end, and how many to the next."""
     last, schedules = problem.optimizer.max_iterations, problem.continued.values()
-    ends = (i for i in range(1, last) if all(value_at(s, i) == value_at(s, last) for s in schedules))
+    begin = 1 + max((level.until for level in problem.optimizer.levels), default=0)
+    ends = (i for i in range(begin, last) if all(value_at(s, i) == value_at(s, last) for s in schedules))
     first = next(ends, last)
     return first, max(1, -(-(last - first + 1) // JUDGED))
 

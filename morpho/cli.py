@@ -168,11 +168,13 @@ def check(
         return _list_faces(comm, file, overrides)
     problem = _load(comm, file, overrides, allow_code=True)
     from morpho.describe import describe, without_code
+    from morpho.levels import check_levels
     from morpho.parts import Parts
     from morpho.start import begin
     from morpho.start import check as check_start
 
     check_start(problem, comm)
+    check_levels(without_code(problem), comm)
     with Parts(without_code(problem), comm) as parts:
         for line in [*describe(parts, problem), *begin(parts).notes]:
             logging.getLogger("morpho").info(line)

@@ -12,6 +12,8 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -52,6 +54,7 @@ class Interrupt:
         self._end = None if time_limit is None else time.monotonic() + time_limit
         self._laps: deque[float] = deque(maxlen=LAPS)
         self._looked_at = time.monotonic()
+        self._times = 1.0
         self._noted_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -77,11 +80,22 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
+    @contextmanager
+    def slower(self, times: float) -> Iterator[None]:
+        """Meanwhile the iterations to be ready for take so many times as long as those that are done (local)."""
+        self._times = times
+        try:
+            yield
+        finally:
+            self._times = 1.0
+
     def requested(self) -> Status | None:
         """How to stop, where any rank was asked to or the time is up by rank 0's clock (collective)."""
         now = time.monotonic()
         self._laps.append(now - self._looked_at)
         self._looked_at = now
-        is_late = self.comm.rank == 0 and self._end is not None and now + MARGIN * max(self._laps) > self._end
+        is_late = (
+            self.comm.rank == 0 and self._end is not None and now + MARGIN * self._times * max(self._laps) > self._end
+        )
         asked = self._noted_at is not None
         return {2: Status.INTERRUPTED, 1: Status.TIME_LIMIT}.get(self.comm.allreduce(2 * asked or is_late, MPI.MAX))

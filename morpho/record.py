@@ -146,6 +146,7 @@ class Recorder:
         self._lock: run_folder.Lock | None = None
         self._log_file: logging.Handler | None = None
         self._log_level = log.level
+        self._first: int | None = None  #: iteration of a run that begins
         self._saved: int | None = None
         self._saved_at = start
 
@@ -285,8 +286,10 @@ class Recorder:
             log.warning(note)
         for line in [*describe(self.parts), *self._start_notes]:
             log.info(line)
-        if done:
+        if self._saved is not None:
             log.info(f"resumed after iteration {done}")
+        else:
+            self._first = done + 1
         log.info(f"set-up took {self.setup_seconds:.2f} s")
         self._progress.begin(done)
 
@@ -298,7 +301,7 @@ class Recorder:
         """
         parameters = self.parts.parameters(step.place)
         self._progress.show(step, parameters)
-        if step.iteration == 1:
+        if step.iteration == self._first:
             for line in displacement_slips(self.parts):
                 log.warning(line)
         if self.folder is None:

@@ -15,6 +15,7 @@ from morpho.gradients import registry
 from morpho.gradients.sharing import give_network
 from morpho.interfaces import Array, Status
 from morpho.interrupt import Clock, Interrupt
+from morpho.levels import begin_on_levels
 from morpho.loop import certify, design_loop
 from morpho.outcome import make_result
 from morpho.own_code import described, is_own
@@ -23,7 +24,6 @@ from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result
-from morpho.start import begin
 from morpho.start import check as check_start
 from morpho.step import Step
 
@@ -38,7 +38,7 @@ def iterate(problem: Problem, comm: MPI.Comm | None = None, x0: Array | None = N
     with opened(problem, comm or MPI.COMM_WORLD) as parts:
         if parts is not None:
             with Interrupt(parts.comm) as interrupt:
-                yield from design_loop(parts, begin(parts, x0).restart, interrupt)
+                yield from design_loop(parts, begin_on_levels(parts, x0, interrupt).restart, interrupt)
 
 
 def solve(
@@ -71,7 +71,7 @@ def solve(
     def work(parts: Parts, interrupt: Interrupt) -> Result:
         if network is not None:
             give_network(problem, parts.source, network)
-        first = begin(parts, x0)
+        first = begin_on_levels(parts, x0, interrupt)
         notes, done, steps = first.notes, first.restart.iteration, design_loop(parts, first.restart, interrupt)
         del first  # the steps alone hold what they start from, and let go of it
         with Recorder.create(parts, folder, start, overwrite, shown=output, notes=notes) as recorder:

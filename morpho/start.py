@@ -124,7 +124,7 @@ def _from_run(parts: Parts, folder: Path) -> tuple[Array, list[str]]:
         if moved.found < 1 - CLOSE:
             note += f"; {100 * (1 - moved.found):.2g} % of the volume lies outside of it and takes the mean"
     x = np.array(parts.design.passive.apply(np.clip(x, 0.0, 1.0))[0])
-    return _with_volume(parts, x, exact, note)
+    return with_volume(parts, x, exact, note)
 
 
 def _mesh_of(parts: Parts, folder: Path, record: dict[str, Any]) -> Mesh | VoxelMesh:
@@ -156,7 +156,7 @@ def _read(mesh: Mesh | VoxelMesh, folder: Path) -> Array:
     return x
 
 
-def _with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array, list[str]]:
+def with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array, list[str]]:
     """The design scaled to the least volume that a constraint on the whole asks for; an exact one that has it already
     stays as it is (collective)."""
     limits = [

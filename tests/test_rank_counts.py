@@ -57,6 +57,7 @@ PROBLEMS = {
     "box_2d_direct": BOX_2D,
     "hexahedra_multigrid": BOX_3D % ("hexahedron", "sensitivity"),
     "tetrahedra_multigrid_mma": BOX_3D % ("tetrahedron", "cone") + "optimizer: {kind: mma}\n",
+    "coarser_grids_first": BOX_3D % ("hexahedron", "cone") + "optimizer: {levels: [{coarser: 2, until: 4}]}\n",
     "gmsh_plate_refined": PLATE,
     "gmsh_plate_simpl": PLATE + "optimizer: {kind: simpl}\n",
     "helmholtz_projection_simpl": PROJECTED + "optimizer: {kind: simpl}\n",
@@ -122,7 +123,7 @@ def parallel(request: pytest.FixtureRequest, folder: Path) -> dict[str, np.ndarr
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_same_on_any_number_of_ranks(name: str, serial: dict[str, np.ndarray], parallel: dict[str, np.ndarray]) -> None:
     alone, together = serial[name], parallel[name]
-    assert len(alone) == len(together) == 10
+    assert len(alone) == len(together) >= 6
     assert alone[-1, 0] < 0.9 * alone[0, 0]
     np.testing.assert_allclose(together[:, 0], alone[:, 0], rtol=1e-6)
     np.testing.assert_allclose(together[:, 1:], alone[:, 1:], atol=1e-5)

@@ -262,7 +262,7 @@ def check_consistency(problem: Problem) -> list[str]:
     if problem.optimizer.kind == "oc" and (kinds != ["volume"] or problem.objective.kind not in OC or problem.warmed):
         said.append("optimizer.kind: oc takes compliance with one volume constraint; use mma")
     said += _mirror_descent(problem) if problem.optimizer.kind == "simpl" else []
-    said += _stages(problem) + _robust(problem) + check_making.complaints(problem.design)
+    said += _stages(problem) + _levels(problem) + _robust(problem) + check_making.complaints(problem.design)
     if problem.design.filter.kind == "sensitivity" and problem.design.projection is not None:
         said.append("design.projection: a sensitivity filter leaves the density as it is; use a cone filter")
     for place, region in regions(problem):
@@ -315,6 +315,28 @@ def _stages(problem: Problem) -> list[str]:
     for name in sorted(given & both.keys()):
         if isinstance(both[name], Continuation):
             said.append(f"optimizer.stages: {name} is a continuation in {homes[name]} already; give one of them")
+    return said
+
+
+def _levels(problem: Problem) -> list[str]:
+    """Complaints about coarser grids that are out of order, or that there cannot be (local)."""
+    levels, said = problem.optimizer.levels, []
+    for i, (one, finer) in enumerate(pairwise(levels), start=1):
+        if finer.coarser >= one.coarser:
+            said.append(f"optimizer.levels[{i}].coarser: got {finer.coarser}; each grid is finer than the one before")
+        if finer.until <= one.until:
+            said.append(f"optimizer.levels[{i}].until: got {finer.until}, not after {one.until}")
+    if levels and levels[-1].until >= problem.optimizer.max_iterations:
+        most = problem.optimizer.max_iterations
+        said.append(f"optimizer.levels: the last one ends at {levels[-1].until}, max_iterations is {most}; leave some")
+    if levels and problem.mesh.file is not None:
+        said.append(
+            "optimizer.levels: a mesh file has no coarser grids; solve a coarser mesh, and start from it (start.run)"
+        )
+    if levels and problem.mesh.box is not None and min(problem.mesh.box.cells) < levels[0].coarser:
+        said.append(f"optimizer.levels[0].coarser: got {levels[0].coarser}, and the box has fewer cells in a direction")
+    if levels and problem.gradient.source == "dni" and problem.gradient.dni.solver_ranks:
+        said.append("optimizer.levels: not with gradient.dni.solver_ranks, which solve on one grid; leave one of them")
     return said
 
 

@@ -20,6 +20,13 @@ class Stage(Spec):
     move_limit: Number | None = Field(None, gt=0, le=1, description="instead of optimizer.move_limit")
 
 
+class Level(Spec):
+    """A coarser grid that the first iterations are done on."""
+
+    coarser: Whole = Field(ge=2, le=64, description="cells of the grid are so many times as long")
+    until: Count = Field(description="the last iteration on it")
+
+
 class OptimizerSpec(Spec):
     """Design update and stopping rule.
 
@@ -42,6 +49,9 @@ class OptimizerSpec(Spec):
     stages: tuple[Stage, ...] = Field((), description="continuation of everything, row by row")
     stage_tolerance: Positive | None = Field(
         None, description="a stage ends early once the objective changed by less, relative, over five designs"
+    )
+    levels: tuple[Level, ...] = Field(
+        (), description="coarser grids for the first iterations, with a filter of at least 1.5 of their cells"
     )
     max_iterations: Whole = Field(200, ge=0, description="0: solve the start, and change nothing")
     tolerance: Number = Field(0.01, ge=0, description="largest change of a design variable")
