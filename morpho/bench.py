@@ -21,6 +21,7 @@ from morpho.comparison import BASELINES, compared
 from morpho.gradients import registry
 from morpho.interfaces import Status
 from morpho.judge import Floats, judge
+from morpho.levels import shortened
 from morpho.problem.base import value_at
 from morpho.problem.spec import Problem
 from morpho.record import check_folder, holding
@@ -130,7 +131,7 @@ def _variant(problem: Problem, row: str, start: int, limit: int | None = None) -
     if start:
         values["design"] |= {"perturbation": PERTURBATION, "seed": start}
     if limit:
-        values["optimizer"] |= {"max_iterations": limit, "levels": ()}
+        values["optimizer"]["max_iterations"] = limit
     return Problem.model_validate(values)
 
 
@@ -173,7 +174,7 @@ def _run(problem: Problem, comm: MPI.Comm) -> Record:
 def _judged(problem: Problem) -> tuple[int, int]:
     """The first iteration whose design is judged, where every continuation is at its end, and how many to the next."""
     last, schedules = problem.optimizer.max_iterations, problem.continued.values()
-    begin = 1 + max((level.until for level in problem.optimizer.levels), default=0)
+    begin = 1 + max((level.until for level in shortened(problem.optimizer)), default=0)
     ends = (i for i in range(begin, last) if all(value_at(s, i) == value_at(s, last) for s in schedules))
     first = next(ends, last)
     return first, max(1, -(-(last - first + 1) // JUDGED))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,10 +23,13 @@ from morpho.loop import design_loop
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import failing_alike, raise_together
 from morpho.parts import Parts
-from morpho.problem.solving import Level
+from morpho.problem.solving import Level, OptimizerSpec
 from morpho.problem.spec import Problem
+from morpho.progress import line
+from morpho.results.history import HistoryRow
+from morpho.rows import history_row
 from morpho.start import Start, begin, with_volume
-from morpho.step import Step
+from morpho.step import Restart, Step
 from morpho.transfer import transfer
 
 log = logging.getLogger("morpho")
@@ -44,11 +46,11 @@ def begin_on_levels(parts: Parts, x0: Array | None, interrupt: Interrupt) -> Sta
     Raises:
         InputError: as in `begin`, or a coarser grid lacks what the problem names.
     """
-    levels = parts.problem.optimizer.levels
+    levels = shortened(parts.problem.optimizer)
     if not levels:
         return begin(parts, x0)
     raise_together(parts.comm, ["x0: optimizer.levels starts on coarser grids; leave it out"] if x0 is not None else [])
-    before, notes = None, list[str]()
+    before, notes, rows = None, list[str](), list[HistoryRow]()
     for level in levels:
         problem = coarsened(parts.problem, level)
         with _opened(problem, level, parts.comm) as own, interrupt.slower(level.coarser**own.mesh.dim):
@@ -56,7 +58,7 @@ def begin_on_levels(parts: Parts, x0: Array | None, interrupt: Interrupt) -> Sta
             log.info(f"on a grid coarser by {level.coarser}: {own.mesh.n_global} cells, up to iteration {level.until}")
             notes += start.notes
             try:
-                step = deque(design_loop(own, start.restart, interrupt), maxlen=1).pop()
+                step = _last(own, start.restart, interrupt, level.coarser, rows)
             except SolverError as error:
                 notes.append(f"warning: left out the grid coarser by {level.coarser}: {error}")
                 continue
@@ -68,7 +70,27 @@ def begin_on_levels(parts: Parts, x0: Array | None, interrupt: Interrupt) -> Sta
             if step.status is not None and step.status.is_cut_short:
                 break
     start = begin(parts) if before is None else before.onto(parts)
-    return replace(start, notes=[*notes, *start.notes])
+    return replace(start, notes=[*notes, *start.notes], rows=rows)
+
+
+def _last(parts: Parts, restart: Restart, interrupt: Interrupt, coarser: int, rows: list[HistoryRow]) -> Step:
+    """The last step of the iterations on a grid; rows grow by one for each (collective)."""
+    for step in design_loop(parts, restart, interrupt):
+        log.info(line(step, parts.parameters(step.place)))
+        rows.append(history_row(parts, step, coarser))
+        if step.status is not None:
+            return step
+    raise AssertionError("a design loop ends with a status")
+
+
+def shortened(spec: OptimizerSpec) -> list[Level]:
+    """The coarser grids; one that would take all iterations ends with half of them (local)."""
+    most, found = spec.max_iterations, list[Level]()
+    for level in spec.levels:
+        until = level.until if level.until < most else most // 2
+        if until > max((before.until for before in found), default=0):
+            found.append(level.model_copy(update={"until": until}))
+    return found
 
 
 def check_levels(problem: Problem, comm: MPI.Comm) -> None:
@@ -118,9 +140,10 @@ class _Left:
     def __init__(self, parts: Parts, step: Step, until: int) -> None:
         self.mesh: Mesh | VoxelMesh = parts.mesh
         self.x = step.restart.x
-        self.iteration, self.ahead = step.iteration, step.restart.ahead
+        keys = ("iteration", "ahead", "exact_solves", "linear_iterations")
+        self.counts = {key: getattr(step.restart, key) for key in keys}
         if step.status is None or not step.status.is_cut_short:  # the rest of its plan is over
-            self.ahead = until - step.iteration
+            self.counts["ahead"] = until - step.iteration
         self.network = network_of(parts.problem, parts.source)
 
     def onto(self, parts: Parts) -> Start:
@@ -129,4 +152,4 @@ class _Left:
         x, _ = with_volume(parts, np.array(parts.design.passive.apply(x)[0]), exact=False, note="")
         if self.network is not None:
             give_network(parts.problem, parts.source, self.network)
-        return Start(replace(parts.start(), x=x, iteration=self.iteration, ahead=self.ahead))
+        return Start(replace(parts.start(), x=x, **self.counts))

@@ -37,23 +37,27 @@ class Progress:
             self._bar.start()
 
     def show(self, step: Step, parameters: dict[str, float]) -> None:
-        extra = "".join(f", {name} {value:.4g}" for name, value in parameters.items())
-        if step.gradient.n_given > 1:
-            given = step.gradient.cases[: step.gradient.n_given]
-            extra += ", compliances " + " ".join(f"{value:.6g}" for value in given)
-        how = SAID.get(step.advice.how, step.advice.how)
-        text = (
-            f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
-            f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "
-            f"linear its {step.gradient.linear_iterations}, {how}, {step.seconds:.2f} s"
-        )
-        log.info(text)
+        log.info(line(step, parameters))
         if self._bar is not None:
             self._bar.update(self._task, completed=step.iteration, description=_summary(step))
 
     def end(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def line(step: Step, parameters: dict[str, float]) -> str:
+    """An iteration in one line (local)."""
+    extra = "".join(f", {name} {value:.4g}" for name, value in parameters.items())
+    if step.gradient.n_given > 1:
+        given = step.gradient.cases[: step.gradient.n_given]
+        extra += ", compliances " + " ".join(f"{value:.6g}" for value in given)
+    how = SAID.get(step.advice.how, step.advice.how)
+    return (
+        f"it {step.iteration}, objective {step.objective:.6g}, constraint {step.max_constraint:.2e}, "
+        f"volume {step.volume:.4f}, change {step.change:.3f}, grey {step.greyness:.3f}{extra}, "
+        f"linear its {step.gradient.linear_iterations}, {how}, {step.seconds:.2f} s"
+    )
 
 
 def _summary(step: Step) -> str:

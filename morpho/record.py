@@ -18,7 +18,7 @@ import numpy as np
 from morpho import numba_cache
 from morpho.describe import describe, displacement_slips
 from morpho.errors import InputError, StorageError
-from morpho.feasibility import missed, names, responses
+from morpho.feasibility import missed, names
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.voxel.equation import VoxelEquation
 from morpho.interfaces import Status
@@ -36,6 +36,7 @@ from morpho.results.inside import save_surface
 from morpho.results.side_pictures import SidePictures
 from morpho.results.storage import as_storage_error, replace_file, write_on_root
 from morpho.results.vtk import VtkSeries
+from morpho.rows import history_row
 from morpho.step import Restart, Step
 from morpho.version import VERSION
 
@@ -279,8 +280,8 @@ class Recorder:
             self._log_file.close()
             self._log_file = None
 
-    def begin(self, done: int) -> None:
-        """After the set-up, before the first iteration that is not done."""
+    def begin(self, done: int, rows: Sequence[HistoryRow] = ()) -> None:
+        """After the set-up, before the first iteration that is not done; rows are those of coarser grids."""
         self.setup_seconds = time.perf_counter() - self.start
         for note in self._notes:
             log.warning(note)
@@ -292,6 +293,8 @@ class Recorder:
             self._first = done + 1
         log.info(f"set-up took {self.setup_seconds:.2f} s")
         self._progress.begin(done)
+        for row in rows if self.folder is not None else ():
+            self._history.add(row)
 
     def add(self, step: Step) -> None:
         """Write down one iteration.
@@ -306,32 +309,7 @@ class Recorder:
                 log.warning(line)
         if self.folder is None:
             return
-        limited = responses(self.parts.responses.bounds, [float(g) for g in step.constraints])
-        self._history.add(
-            HistoryRow(
-                iteration=step.iteration,
-                objective=step.objective,
-                kind=step.gradient.kind,
-                volume=step.volume,
-                change=step.change,
-                greyness=step.greyness,
-                exact_solves=step.exact_solves,
-                linear_iterations=step.linear_iterations,
-                seconds=step.seconds,
-                max_constraint=step.max_constraint,
-                move_limit=step.advice.move_limit,
-                step=step.advice.how,
-                since=step.advice.since,
-                error=step.advice.error,
-                secant_error=step.advice.rival_error,
-                gap=step.advice.gap,
-                coarse_iterations=step.gradient.coarse_iterations,
-                rollback=int(step.advice.rollback),
-                solver=self.parts.physics.beside,
-                responses={name: found.value for name, found in limited.items()},
-                **parameters,
-            )
-        )
+        self._history.add(history_row(self.parts, step))
         output = self.parts.problem.output
         pictured = output.picture_every is not None and (step.status or step.iteration % output.picture_every == 0)
         if step.status or step.iteration <= output.first or step.iteration % output.every == 0 or pictured:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from morpho.parts import Parts
 from morpho.problem.spec import Problem
 from morpho.record import Recorder, check_folder, check_idle
 from morpho.result import Result
+from morpho.results.history import HistoryRow
 from morpho.start import check as check_start
 from morpho.step import Step
 
@@ -72,10 +73,11 @@ def solve(
         if network is not None:
             give_network(problem, parts.source, network)
         first = begin_on_levels(parts, x0, interrupt)
-        notes, done, steps = first.notes, first.restart.iteration, design_loop(parts, first.restart, interrupt)
+        notes, rows, done = first.notes, first.rows, first.restart.iteration
+        steps = design_loop(parts, first.restart, interrupt)
         del first  # the steps alone hold what they start from, and let go of it
         with Recorder.create(parts, folder, start, overwrite, shown=output, notes=notes) as recorder:
-            return _run(parts, steps, done, recorder, on_step)
+            return _run(parts, steps, done, recorder, on_step, rows)
 
     return _on_designers(problem, comm, work, time_limit)
 
@@ -121,9 +123,10 @@ def _run(
     done: int,
     recorder: Recorder,
     on_step: Callable[[Step], None] | None = None,
+    rows: Sequence[HistoryRow] = (),
 ) -> Result:
     """The steps after the `done` ones with everything written down, every failure turned into a status (collective)."""
-    recorder.begin(done)
+    recorder.begin(done, rows)
     last: Step | None = None
     status, failure = Status.ITERATION_LIMIT, ""
     defect: BaseException | None = None

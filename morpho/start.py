@@ -23,6 +23,7 @@ from morpho.parts import Parts
 from morpho.problem import Problem, load_problem
 from morpho.problem.spec import VolumeConstraint
 from morpho.results import checkpoint, restart_sets, run_folder
+from morpho.results.history import HistoryRow
 from morpho.step import Restart
 from morpho.stopping import FEASIBLE
 from morpho.transfer import transfer
@@ -38,6 +39,7 @@ class Start:
 
     restart: Restart
     notes: list[str] = field(default_factory=list)
+    rows: list[HistoryRow] = field(default_factory=list)  #: of the iterations on coarser grids
 
 
 def complaints(problem: Problem) -> list[str]:

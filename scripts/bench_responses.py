@@ -36,6 +36,7 @@ SIZES = {
             "mesh.box.cells": "[160,80,80]",
             "design.filter.radius": "0.03",
             "optimizer.max_iterations": "40",
+            "optimizer.levels": "[]",
             "gradient.source": "exact",
         },
     ),

@@ -77,7 +77,7 @@ def test_first_iterations(name):
     overrides, first, third = COARSE[name]
     problem = morpho.load_problem(
         PROBLEMS / f"{name}.yaml",
-        [*overrides, "optimizer.max_iterations=3", "solver.rtol=1e-9", "gradient.source=exact"],
+        [*overrides, "optimizer.max_iterations=3", "solver.rtol=1e-9", "gradient.source=exact", "optimizer.levels=[]"],
     )
     steps = list(morpho.iterate(problem))
     assert [step.iteration for step in steps] == [1, 2, 3]

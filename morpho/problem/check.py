@@ -326,9 +326,6 @@ def _levels(problem: Problem) -> list[str]:
             said.append(f"optimizer.levels[{i}].coarser: got {finer.coarser}; each grid is finer than the one before")
         if finer.until <= one.until:
             said.append(f"optimizer.levels[{i}].until: got {finer.until}, not after {one.until}")
-    if levels and levels[-1].until >= problem.optimizer.max_iterations:
-        most = problem.optimizer.max_iterations
-        said.append(f"optimizer.levels: the last one ends at {levels[-1].until}, max_iterations is {most}; leave some")
     if levels and problem.mesh.file is not None:
         said.append(
             "optimizer.levels: a mesh file has no coarser grids; solve a coarser mesh, and start from it (start.run)"

@@ -24,7 +24,7 @@ class Level(Spec):
     """A coarser grid that the first iterations are done on."""
 
     coarser: Whole = Field(ge=2, le=64, description="cells of the grid are so many times as long")
-    until: Count = Field(description="the last iteration on it")
+    until: Count = Field(description="the last iteration on it; where these are all there are, half of them")
 
 
 class OptimizerSpec(Spec):

@@ -49,12 +49,22 @@ class HistoryRow:
     #: what solves take beside the usual: void (solved for, too, as without it one failed), float64 (as float32 did not
     #: do), factor or smoothing (thin struts)
     solver: str = ""
+    coarser: int = 1  #: the cells are so many times as long as those of the problem
     responses: Mapping[str, float] = field(default_factory=dict)  #: what each constraint is about, a column each
 
 
 #: that every run has; the others are responses
 COLUMNS = [column.name for column in fields(HistoryRow) if column.name != "responses"]
-_INTEGERS = ("iteration", "exact_solves", "linear_iterations", "since", "gap", "coarse_iterations", "rollback")
+_INTEGERS = (
+    "iteration",
+    "exact_solves",
+    "linear_iterations",
+    "since",
+    "gap",
+    "coarse_iterations",
+    "rollback",
+    "coarser",
+)
 _TYPES = {"kind": str, "step": str, "solver": str} | dict.fromkeys(_INTEGERS, np.int64)
 
 
@@ -84,7 +94,9 @@ class History:
         if append_from is not None and self._path.exists():
             try:
                 kept = [
-                    {"solver": ""} | row for row in _complete_rows(self._path) if int(row["iteration"]) <= append_from
+                    {"solver": "", "coarser": "1"} | row
+                    for row in _complete_rows(self._path)
+                    if int(row["iteration"]) <= append_from
                 ]
             except (ValueError, KeyError, csv.Error) as error:
                 raise OSError(f"the rows in it are not a history ({error})") from error

@@ -29,7 +29,7 @@ def test_columns_and_values(tmp_path):
     assert path.read_text().splitlines()[0] == (
         "iteration,objective,kind,volume,change,greyness,exact_solves,linear_iterations,seconds,"
         "max_constraint,penalty,beta,radius,move_limit,step,since,error,secant_error,gap,coarse_iterations,rollback,"
-        "solver"
+        "solver,coarser"
     )
     table = read_history(path)
     assert table["iteration"].tolist() == [0, 1, 2]
