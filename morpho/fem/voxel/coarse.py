@@ -190,7 +190,9 @@ class VoxelCoarse:
             before[:] = now
 
     def follow(self) -> None:
-        self._u_before = [u.copy() for u in self.u]
+        self._u_before = self._u_before or [np.empty_like(u) for u in self.u]
+        for before, u in zip(self._u_before, self.u, strict=True):
+            before[:] = u
 
     def part(self) -> None:
         self._u_before.clear()
