@@ -65,8 +65,7 @@ def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int) -> l
         Field("x and density of the last exact design", 12, True, True, "until the next exact one"),
         Field("its derivatives, float32", 4 * cases, True, True, "until the next exact one"),
         Field("ratios of exact and coarse energies, float32", 4 * cases, True, True, "until the next exact one"),
-        Field("coarse energies, float32", 4 * cases, False, True, "a step"),
-        Field("the estimate that an exact gradient is compared with", 4 * cases, True, False, "a step"),
+        Field("coarse energies, float32", 4 * cases, True, True, "a step"),
         Field("displacements and moduli of the blocks", (16 * c * states + 8) / cells, True, True, "the run"),
     ]
     if problem.gradient.source != "secant":

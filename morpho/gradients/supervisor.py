@@ -267,14 +267,14 @@ class Supervisor:
         strict = spec.acceptance == "descent"
         tight = strict or self._is_last or spec.correction_rtol is None or not self.card.loose
         before = self._exact
-        guesses: list[Gradient | None] = [None, None]
-        if self._anchor is not None and self.card.corrected:
-            guesses = [None if part is None else part.estimate(rho).kept() for part in (self.source, self.rival)]
+        # What rests on blocks costs nothing after the solve, which needs the memory; the rest must not know the state.
+        guesses = self._guesses(rho) if self.two_scale is None else []
         if self.two_scale is not None and (plan.since > 1 or not tight):
             self.two_scale.improve(rho)
         exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
         if self.two_scale is not None:
             self.two_scale.follow(rho)
+            guesses = self._guesses(rho)
         error, rival_error = (self._error(guess, exact) for guess in guesses)
         now = self._measured(exact)
         lowest = plan.measure if strict else min(plan.best, plan.measure)
@@ -314,6 +314,12 @@ class Supervisor:
         guessed = exact.size if guesses[0] is None else guesses[0].size
         drift = exact.size / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift, extra_solves=again)
+
+    def _guesses(self, rho: Array) -> list[Gradient | None]:
+        """What source and rival say of rho, None where there is nothing to say or nobody to ask (collective)."""
+        if self._anchor is None or not self.card.corrected:
+            return [None, None]
+        return [None if part is None else part.estimate(rho).kept() for part in (self.source, self.rival)]
 
     def _measured(self, exact: Gradient) -> float:
         return exact.size if self.measure is None else self.measure.at(exact)

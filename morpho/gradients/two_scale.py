@@ -34,7 +34,6 @@ class TwoScale:
         """Let the fine displacement follow that of the blocks up to rho (n,), before a fine solve (collective)."""
         self.at(rho)
         self.blocks.improve()
-        self._rho = self._state = None  # the fine solve needs the memory, and the blocks keep their displacements
 
     def follow(self, rho: Array) -> None:
         """Note that the fine displacement is that of rho (n,) (collective)."""

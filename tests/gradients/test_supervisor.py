@@ -14,6 +14,7 @@ from two_scale_problems import SOURCES, cantilever
 
 import morpho
 from morpho import gradients
+from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.gradients import registry, supervisor
 from morpho.gradients.exact import Exact
 from morpho.gradients.onsg import Onsg
@@ -61,6 +62,20 @@ def test_fixed_gap():
     assert estimated == [False] * 3 + gap + ahead + gap * 2 + [False] * 2
     assert len(learned) == 9
     assert [s.advice.since for s in steps[2:8]] == [1, 1, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize("name", ["secant", "onsg"])
+def test_blocks_are_solved_on_once_per_design(name, monkeypatch):
+    designs, solve = [], VoxelCoarse.solve
+
+    def counted(blocks, rho):
+        designs.append(rho)
+        return solve(blocks, rho)
+
+    monkeypatch.setattr(VoxelCoarse, "solve", counted)
+    steps = run(cantilever(name, 3, 8))
+    assert {step.advice.how for step in steps} >= {"correction", "exact"}
+    assert len(designs) == len(steps)
 
 
 def test_gap_grows_while_the_error_is_small():

@@ -18,8 +18,9 @@ from morpho.fem.voxel.coarsening import Dofs, Floats
 from morpho.fem.voxel.element import Element
 from morpho.fem.voxel.grid import Grid
 from morpho.fem.voxel.halo import SharedPlanes
+from morpho.fem.voxel.mixed import add_to_single
 from morpho.fem.voxel.present import Present
-from morpho.fem.voxel.vectors import Runs, advance, clear, copy_scaled, dot, turn
+from morpho.fem.voxel.vectors import Runs, advance, clear, copy, copy_scaled, dot, turn
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.pages import zeros
@@ -70,10 +71,14 @@ class Operator:
         return self.moduli(None)
 
     def add(self, y: Array | Floats, u: Array | Floats, sign: float = 1.0, E: NDArray[Any] | None = None) -> None:
-        """y += sign A u; held entries of y become zero (collective)."""
+        """y += sign A u; held entries of y become zero. For y in float32, u may be in float64 (collective)."""
         self.planes.keep_owned(y)
-        modes = (sign * self.element.modes).astype(y.dtype, copy=False)
-        self.element.kernels.add_stiffness(y, u, self.E if E is None else E, modes, self.present.pieces)
+        E = self.E if E is None else E
+        if y.dtype == u.dtype:
+            modes = (sign * self.element.modes).astype(y.dtype, copy=False)
+            self.element.kernels.add_stiffness(y, u, E, modes, self.present.pieces)
+        else:
+            add_to_single(y, u, sign, E, self.element.modes.astype(y.dtype), self.present.pieces)
         y.reshape(-1)[self.sprung] += sign * self.springs * u.reshape(-1)[self.sprung]
         self.planes.sum(y)
         y.reshape(-1)[self.held] = 0
@@ -86,7 +91,7 @@ class Operator:
         """Inner product of two nodal fields, each node counted once (collective)."""
         return float(self.planes.comm.allreduce(dot(a, b, self.planes.first_owned, self.runs), MPI.SUM))
 
-    def norm(self, a: Array) -> float:
+    def norm(self, a: Array | Floats) -> float:
         """2-norm of a nodal field (collective)."""
         return math.sqrt(self.dot(a, a))
 
@@ -95,8 +100,9 @@ class ConjugateGradients:
     """Warm-started preconditioned conjugate gradients: the solution in float64, all that leads to it in float32.
 
     Steps and residual follow by recurrence in float32. The residual is evaluated in float64 at the start, whenever it
-    has become so small that float32 knows it no better, and before anything is said about it but that it is below a
-    loose tolerance: it may be larger than the tolerance where that is beyond float64.
+    has become so small that float32 knows it no better, and before anything is said about it but that it is large, or
+    below a loose tolerance: it may be larger than the tolerance where that is beyond float64. Where little is asked
+    for, a large one at the start is evaluated in float32.
 
     Args:
         operator: in float64.
@@ -122,10 +128,13 @@ class ConjugateGradients:
         self._load: Load | None = None
         self.is_double = False  #: whether float32 did not do, and all goes on in float64
 
-    def start(self, u: Array, load: Load, values: Array, given: Forces | None = None) -> tuple[float, float]:
+    def start(
+        self, u: Array, load: Load, values: Array, given: Forces | None = None, loosely: bool = False
+    ) -> tuple[float, float]:
         """Take on a load, and put `values` into the held dofs of u; |residual| and |load| there (collective).
 
         The norm of the load follows from what this rank owns of it where that is given; `values` are zero then.
+        `loosely`: a large residual need not be known in float64.
         """
         A, self._load = self.operator, load
         self.work.take()
@@ -146,7 +155,9 @@ class ConjugateGradients:
             u.reshape(-1)[A.held] = values
             self._residual = 0.0
         else:
-            self._residual = self._look(u)
+            large = TRUSTED * self._norm
+            loose = self._look_loosely(u, given) if loosely and given is not None else 0.0
+            self._residual = loose if loose > large else self._look(u)
         return self._residual, self._norm
 
     def solve(
@@ -186,13 +197,14 @@ class ConjugateGradients:
         norm, unit = self._norm or 1.0, self._scale * self._solid
         residual = seen = least = self._residual  # seen as it was evaluated last, in an iteration before or in this one
         rz, gain, is_seen = 0.0, math.inf, True
-        clear(p, A.runs)  # a solve that failed may have left anything
         for iteration in range(self.max_iterations + 1):
             small = residual <= rtol * norm and not (in_doubt is not None and residual and in_doubt(gain))
             ends = iteration == at_most or (iteration > 0 and settled is not None and settled())
             least = min(least, residual)
             is_lost = least <= seen / 10 and residual > LOST * least
-            if not is_seen and ((small and rtol < TRUSTED) or ends or residual <= REACH * seen):
+            if not is_seen and (
+                (small and rtol < TRUSTED) or (ends and residual <= TRUSTED * norm) or residual <= REACH * seen
+            ):
                 before, seen, is_seen = seen, self._look(u), True
                 off, least = abs(seen - residual), seen
                 rz = rz if off <= NEAR * seen else 0.0
@@ -204,7 +216,10 @@ class ConjugateGradients:
                 break
             M.cycle()
             rz, before = A.dot(b, M.x), rz
-            turn(p, M.x, np.float32(rz / before if before else 0.0), A.runs)
+            if before:
+                turn(p, M.x, np.float32(rz / before), A.runs)
+            else:
+                copy(p, M.x, A.runs)
             clear(q, A.runs)
             A.add(q, p)
             pq = A.dot(p, q)
@@ -269,6 +284,14 @@ class ConjugateGradients:
         copy_scaled(self.preconditioner.b, self.work.load, self._scale, self.operator.runs)
         self.work.drop_load()
         return norm
+
+    def _look_loosely(self, u: Array, given: Forces) -> float:
+        """`_look` in float32, for a load of which this rank owns what is given (collective)."""
+        A, b = self._single, self.preconditioner.b
+        clear(b, A.runs)
+        b.reshape(-1)[given.dofs] = self._scale * given.values
+        A.add(b, u, -self._scale * self._solid)
+        return A.norm(b) / self._scale
 
     def _evaluate(self, u: Array | None) -> float:
         """Make work.load hold the load less A u, zero in the held dofs; its norm (collective)."""

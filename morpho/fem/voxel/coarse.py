@@ -112,6 +112,7 @@ class VoxelCoarse:
         sum_in_blocks(self._E, fine.box.grid(fine.material.stiffness(rho)), self.block)
         self._E *= self._scale
         cg.operator.present.update(self._E)
+        np.divide(self._E, fine.material.E, out=cg.preconditioner.E, casting="same_kind")
         self._is_set_up = False
         energy_of_cells = ENERGY[fine.box.dim, fine.element.components]
         energy = np.empty((k, fine.box.n), np.float32)
@@ -158,11 +159,10 @@ class VoxelCoarse:
     def _solve_case(self, u: Array, load: Array, values: Array, given: NodalForces | None) -> int:
         """Improve u, unless that of the last design will do; iterations (collective)."""
         cg = self._cg
-        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values, given)
+        residual, norm = cg.start(u, lambda out: np.copyto(out, load), values, given, loosely=True)
         if residual <= RTOL * norm:
             return 0
         if not self._is_set_up:
-            np.divide(self._E, self.fine.material.E, out=cg.preconditioner.E, casting="same_kind")
             cg.preconditioner.refresh()
             self._is_set_up = True
         return cg.solve(u)[0]
@@ -190,7 +190,9 @@ class VoxelCoarse:
             before[:] = now
 
     def follow(self) -> None:
-        self._u_before = [u.copy() for u in self.u]
+        self._u_before = self._u_before or [np.empty_like(u) for u in self.u]
+        for before, u in zip(self._u_before, self.u, strict=True):
+            before[:] = u
 
     def part(self) -> None:
         self._u_before.clear()

@@ -23,7 +23,7 @@ from morpho.fem.state import DOUBTED, LOOSE, State, check_sign
 from morpho.fem.voxel.bearing import Bearing
 from morpho.fem.voxel.bodies import find_bodies
 from morpho.fem.voxel.centre import von_mises_modes
-from morpho.fem.voxel.cg import ConjugateGradients, Operator
+from morpho.fem.voxel.cg import TRUSTED, ConjugateGradients, Operator
 from morpho.fem.voxel.coarsening import Floats, Mask
 from morpho.fem.voxel.dilute import Helped
 from morpho.fem.voxel.element import Element
@@ -348,7 +348,8 @@ class VoxelEquation:
         cg, u = self._cg, self.u[i]
         watch = self._watch.begin(u) if self._watch and rtol is None and at_most is None else None
         given = None if self.moving or self.weight_density[i].any() else self.owned_forces[i]
-        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values, given)
+        loosely = at_most is not None or (rtol or self._settings.rtol) >= TRUSTED
+        cg.start(u, lambda out: self._set_load(i, rho, out), self.supports.values, given, loosely)
         if (rtol or self._settings.rtol) <= LOOSE or self.moving:
             return cg.solve(u, watch, rtol, at_most)
         return cg.solve(u, watch, rtol, at_most, lambda gain: gain > DOUBTED * abs(self._whole_work(i, rho)))

@@ -37,6 +37,7 @@ from morpho.fem.voxel.vectors import (
     Runs,
     add_prolonged,
     add_scaled_by_nodes,
+    assemble,
     chebyshev_step,
     clear,
     coarsen_moduli,
@@ -346,8 +347,7 @@ class Direct:
 
     def refresh(self) -> None:
         A = np.zeros_like(self.inverse)
-        entries = self.E.astype(np.float64).reshape(-1, 1, 1) * self.K
-        np.add.at(A, (self.dofs[:, :, None], self.dofs[:, None, :]), entries)
+        assemble(A, self.dofs, self.E.ravel(), self.K)
         A[np.diag_indices(len(A))] += self.springs
         A[self.held] = 0
         A[:, self.held] = 0

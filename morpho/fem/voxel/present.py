@@ -17,6 +17,7 @@ from morpho.fem.voxel.present_kernels import BLOCK, join, mark_blocks, mark_node
 from morpho.fem.voxel.vectors import Runs, whole_rows
 from morpho.mesh.voxels import VoxelMesh
 from morpho.pages import zeros
+from morpho.parallel import any_rank
 
 MANY = 0.4  #: share of the cells, or of the nodes, from which on all take part: whole rows are passed through faster
 
@@ -41,8 +42,11 @@ class Present:
 
     def update(self, E: NDArray[Any]) -> None:
         """Take the cells (z, y, x) with stiffness (collective)."""
+        is_full = bool(np.min(E, initial=np.inf) > 0)
+        if not any_rank(self.planes.comm, not is_full):
+            (self.pieces, self.runs), self.nodes = self._whole, None
+            return
         nodes, pairs = (zeros(self._nodes, bool, self.sparse) for _ in range(2))
-        is_full = bool(np.all(E))
         if is_full:
             self.pieces, nodes[:], pairs[:] = self._whole[0], True, True
         else:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from morpho.fem.voxel.kernels_3d import compiled
@@ -115,6 +116,17 @@ def _share_out(nodes, k, j, source, first, layers):
                 row[i] += source[i]
             for i in range(len(source)):
                 row[i + 1] += source[i]
+
+
+@njit(cache=True)
+def assemble(A, dofs, E, K):
+    """A += the element matrix K times the modulus E (cell,) at the dofs (cell, entry) of each cell."""
+    for cell in range(len(E)):
+        own, e = dofs[cell], np.float64(E[cell])
+        for i in range(len(own)):
+            row, entries = A[own[i]], K[i]
+            for j in range(len(own)):
+                row[own[j]] += e * entries[j]
 
 
 @compiled

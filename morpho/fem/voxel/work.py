@@ -28,7 +28,7 @@ from morpho.pages import pages
 Floats = NDArray[np.float32]
 
 LITTLE = 1 << 16  #: bytes of an array that is not worth it
-SPARED = 1 << 25  #: bytes that stay between solves, as taking pages anew takes longer than clearing them
+SPARED = 1 << 26  #: bytes that stay between solves, as taking pages anew takes longer than clearing them
 
 
 class Work:
