@@ -244,7 +244,7 @@ def weigh(cells: tuple[int, ...], source: str, iterations: int) -> Record:
     logging.getLogger("morpho").setLevel(logging.ERROR)
     solved(LITTLE, iterations)
     processes, n = peak_memory(MPI.COMM_WORLD), int(np.prod(cells))
-    found = fields(solved(cells, iterations), len(cells))
+    found = fields(solved(cells, iterations), len(cells), n / MPI.COMM_WORLD.size)
     return {
         "elements": n,
         "source": source,

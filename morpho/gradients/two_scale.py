@@ -8,8 +8,10 @@ from typing import Any
 
 from mpi4py import MPI
 
+import numpy as np
+
 from morpho.gradients.decoupling import Solver
-from morpho.gradients.physics import Physics
+from morpho.gradients.physics import Floats, Physics
 from morpho.interfaces import Array, Gradient
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.spec import AnyObjective, Objective
@@ -24,6 +26,11 @@ class TwoScale:
         self._rho: Array | None = None
         self._state: Any = None
 
+    @cached_property
+    def ratio(self) -> Floats:
+        """(k, n) of exact and coarse energies at the last exact design, which the sources share (local)."""
+        return np.ones((len(self.physics.weights), self.physics.mesh.n), np.float32)
+
     def at(self, rho: Array) -> Any:
         """The `CoarseState` at rho (n,) (collective)."""
         if rho is not self._rho:
@@ -34,7 +41,15 @@ class TwoScale:
         """Let the fine displacement follow that of the blocks up to rho (n,), before a fine solve (collective)."""
         self.at(rho)
         self.blocks.improve()
-        self._rho = self._state = None  # the fine solve needs the memory, and the blocks keep their displacements
+
+    def forget(self) -> None:
+        """Let go of the solution; the blocks keep their displacements, and soon have it again (local)."""
+        self._rho = self._state = None
+
+    def rest(self) -> None:
+        """Leave the memory to a fine solve, after which `follow` has to come (local)."""
+        self.forget()
+        self.blocks.part()
 
     def follow(self, rho: Array) -> None:
         """Note that the fine displacement is that of rho (n,) (collective)."""

@@ -180,9 +180,32 @@ def test_a_rising_objective_is_taken_back(caplog):
         earlier = [
             s for s in steps[: step.iteration - 1] if s.advice.how in ("correction", "exact") and not s.advice.rollback
         ]
-        np.testing.assert_array_equal(step.x, earlier[-1].x)
+        np.testing.assert_array_equal(step.x, earlier[-1].x.astype(np.float32))
         assert step.objective == earlier[-1].objective
         assert step.advice.move_limit < 0.2
+
+
+def test_a_fine_solve_has_the_memory_of_the_blocks(monkeypatch):
+    """While it runs there is neither their solution nor an estimate, nor are there energies afterwards."""
+    with Parts(cantilever("onsg", 2, 8), MPI.COMM_SELF) as parts:
+        from morpho.interrupt import Interrupt
+        from morpho.loop import design_loop
+
+        scale, solve, estimated = parts.supervisor.two_scale, parts.physics.solve, []
+
+        def watched(*arguments):
+            assert scale._state is None and not scale.blocks._u_before and not estimated
+            return solve(*arguments)
+
+        estimate = Onsg.estimate
+        monkeypatch.setattr(parts.physics, "solve", watched)
+        monkeypatch.setattr(Onsg, "estimate", lambda self, rho: estimated.append(1) or estimate(self, rho))
+        with Interrupt(MPI.COMM_SELF) as interrupt:
+            for step in design_loop(parts, parts.start(), interrupt):
+                assert scale._state is None and step.gradient.energy is None
+                assert step.gradient.d_cases.dtype == np.float32
+                assert step.advice.how != "correction" or np.isnan(step.advice.error) == (not estimated)
+                estimated.clear()
 
 
 def test_a_source_that_fails_again_and_again_is_given_up(caplog, monkeypatch):
