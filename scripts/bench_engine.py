@@ -425,10 +425,8 @@ def memory_tables(records: list[Record]) -> str:
     """The fields of a run, and their sum beside what was measured."""
     text = "\n## Memory, 2 ranks, one load case, cone filter, projection, OC\n\n"
     text += "Bytes per element at the peak, results written. Fields are the larger of the two sums of the table below. "
-    text += (
-        "Nodes are a few per cent more than elements. Little work arrays stay between solves, and count in both sums; "
-    )
-    text += "the second table is of large ones.\n\n"
+    text += "Nodes are a few per cent more than elements. Little work arrays stay between solves, and count in both "
+    text += "sums then; the second table is of large ones.\n\n"
     text += "| source | elements | processes | fields | sum | measured | sum over measured |\n"
     text += "|---|---|---|---|---|---|---|\n"
     for r in records:
