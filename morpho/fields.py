@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from morpho.fem.voxel.work import SPARED
 from morpho.gradients import registry
+from morpho.gradients.two_scale import FEW
 from morpho.problem.spec import Problem
 
 
@@ -23,25 +25,25 @@ class Field:
     life: str
 
 
-def fields(problem: Problem, dim: int) -> list[Field]:
-    """Of a problem on the voxel engine (local)."""
+def fields(problem: Problem, dim: int, cells: float) -> list[Field]:
+    """Of a problem on the voxel engine, with so many elements on a rank (local)."""
     c = 1 if problem.physics == "heat" else dim
     cases = len(problem.loads) + 2 * len(problem.probes)
     states = len(problem.loads) + len(problem.probes)
     finer = 2**dim - 1  #: elements of the coarser grids together, inverse
     projected = problem.design.projection is not None
+    little = _stays(c, cells)
     found = [
         Field("displacements, float64", 8 * c * states, True, True, "the run"),
-        Field("load and residual, then the cycle's x and r", 8 * c, True, False, "a solve"),
-        Field("Krylov residual b", max(4 * c, 8), True, False, "a solve"),
-        Field("direction p", 4 * c, True, False, "a solve"),
-        Field("moduli and smoother's weights of the finest grid", 8, True, False, "a solve"),
-        Field("coarser grids", (16 * c + 8) / finer, True, False, "a solve"),
+        Field("load and residual, then the cycle's x and r", 8 * c, True, little, "a solve"),
+        Field("Krylov residual b", max(4 * c, 8), True, little, "a solve"),
+        Field("direction p", 4 * c, True, little, "a solve"),
+        Field("moduli and smoother's weights of the finest grid", 8, True, little, "a solve"),
+        Field("coarser grids", (16 * c + 8) / finer, True, little, "a solve"),
         Field("design variable x", 8, True, True, "the run"),
-        Field("x of the step before, for a failure, float32", 4, True, True, "until the next step"),
-        Field("its derivatives, float32", 4 * cases, True, True, "until the next step"),
+        Field("x of the step before, for a failure, 16 bits", 2, True, True, "until the next step"),
         Field("physical density", 8, True, True, "a step"),
-        Field("derivatives of the load cases", 8 * cases, False, True, "a step"),
+        Field("derivatives of the load cases, float32", 4 * cases, False, True, "a step"),
         Field("derivatives of objective and constraints", 8 + 8 * len(problem.constraints), False, True, "the update"),
         Field("the next x and what it is made from", 16, False, True, "the update"),
     ]
@@ -55,32 +57,40 @@ def fields(problem: Problem, dim: int) -> list[Field]:
         found.append(
             Field("design and derivatives that SiMPL goes back to", 24, True, True, "until the next exact one")
         )
-    return found + (_of_blocks(problem, c, cases, states, dim) if registry.uses_blocks(problem.gradient.source) else [])
+    if not registry.uses_blocks(problem.gradient.source):
+        return found
+    return found + _of_blocks(problem, c, cases, states, dim, cells)
 
 
-def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int) -> list[Field]:
+def _stays(c: int, cells: float) -> bool:
+    """Whether the work arrays of a grid are little enough to stay between solves, see `work`."""
+    return 16 * c * cells <= SPARED
+
+
+def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int, cells: float) -> list[Field]:
     """What a source that works on blocks keeps beside."""
-    cells = problem.gradient.block**dim
+    size = problem.gradient.block**dim
     found = [
-        Field("x and density of the last exact design", 12, True, True, "until the next exact one"),
-        Field("its derivatives, float32", 4 * cases, True, True, "until the next exact one"),
+        Field("x of the last exact design, float32, its density, 16 bits", 6, True, True, "until the next exact one"),
+        Field("derivatives at the last exact design, float32", 4 * cases, True, True, "until the next exact one"),
         Field("ratios of exact and coarse energies, float32", 4 * cases, True, True, "until the next exact one"),
-        Field("coarse energies, float32", 4 * cases, True, True, "a step"),
-        Field("displacements and moduli of the blocks", (16 * c * states + 8) / cells, True, True, "the run"),
+        Field("displacements of the blocks", 8 * c * states / size, True, True, "the run"),
+        Field("those at the last exact design", 8 * c * states / size, cells <= FEW, True, "until the next exact one"),
     ]
+    if cells <= FEW:
+        found.append(Field("coarse energies, float32", 4 * cases, True, False, "a step"))
+    if _stays(c, cells / size):
+        found.append(
+            Field("work arrays of the blocks", (16 * c + 16) / size, True, True, "the run, where they are little")
+        )
     if problem.gradient.source != "secant":
         onsg = problem.gradient.onsg
         past = 1 if onsg.form_in(dim) == "pretrained" else onsg.window
+        seen = 17 if past == 1 else 19 * past  # of one design without those fields of blocks that do not change
         found += [
-            Field("what the network saw at the last exact designs", 19 * cases * past, True, True, "some exact ones"),
-            Field("averages over corners, blocks of the cells", 12, True, True, "the run"),
-            Field(
-                "base of its answer, and what the rival has",
-                12 * cases,
-                True,
-                True,
-                "until the next exact one",
-            ),
+            Field("what the network saw at the last exact designs", seen * cases, True, True, "some exact ones"),
+            Field("block of each cell, numbers of cells at corners", 6, True, True, "the run"),
+            Field("base of its answer", 4 * cases, True, True, "until the next exact one"),
         ]
     return found
 

@@ -49,10 +49,17 @@ class Gradient:
     values: Array = field(default_factory=lambda: np.zeros(0))  #: (f,) of the functionals, see `functionals`
     d_values: Array = field(default_factory=lambda: np.zeros((0, 0)))  #: (f, n)
 
+    @cached_property
     def kept(self) -> Gradient:
-        """With derivatives in float32 and without energies: for what is kept to be shown or gone back to (local)."""
+        """With derivatives in float32: for what is kept to be shown or gone back to."""
         single = [np.asarray(d, np.float32) for d in (self.d_cases, self.d_values)]
-        return replace(self, d_cases=cast(Array, single[0]), d_values=cast(Array, single[1]), energy=None)
+        return replace(self, d_cases=cast(Array, single[0]), d_values=cast(Array, single[1]))
+
+    @property
+    def values_only(self) -> Gradient:
+        """Without derivatives and energies."""
+        nothing = np.zeros((0, 0))
+        return replace(self, d_cases=nothing, d_values=nothing, energy=None)
 
     def in_double(self) -> Gradient:
         """What `kept` gave, to be used again (local)."""

@@ -61,12 +61,13 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
         left=rule.max_iterations - place,
     )
     state = restart.state
+    corrected = advice.how in ("exact", "correction") and parts.supervisor.supervises
     if advice.rollback:
         assert restart.anchor is not None
-        x, state = restart.anchor
+        x, state = restart.anchor[0].astype(np.float64), restart.anchor[1]
         drawn = parts.design.realise(place, x)
-    elif advice.how in ("exact", "correction") and parts.supervisor.supervises:
-        restart = replace(restart, anchor=(x, state))
+    elif corrected:
+        restart = replace(restart, anchor=(x.astype(np.float32), state))
     gradient = advice.gradient
     smooth = partial(parts.design.smooth, x)
     image = partial(parts.design.trial, place) if parts.design.is_curved else None
@@ -82,12 +83,14 @@ def _iteration(parts: Parts, restart: Restart, interrupt: Interrupt) -> Step:
     if not _is_finite(parts.comm, evaluation):
         raise NotFiniteError(f"the objective, a constraint or a derivative is not finite in iteration {iteration}")
     evaluation = replace(evaluation, error=_error(parts, advice), renewed=stage_is_new)
+    gradient = advice.gradient.kept
+    advice = replace(advice, gradient=gradient)
     for _, functional in parts.evolving:
         functional.advance()
     x_next, state = replace(parts.optimizer, move_limit=advice.move_limit).step(x, evaluation, state)
     change = largest_change(parts.comm, x_next, x)
     worst = float(np.max(evaluation.constraints))
-    if restart.anchor is not None and restart.anchor[0] is x:
+    if advice.rollback or corrected:
         restart = replace(restart, anchor_is_feasible=worst <= FEASIBLE)
     earlier = () if stage_is_new else without_drift(restart.objectives, max(advice.since, 1), advice.drift)
     restart = Restart(

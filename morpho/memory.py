@@ -30,7 +30,7 @@ def expected(problem: Problem, n_cells: int, n_dofs: int, cell_size: float, dim:
     """Bytes on all ranks together, about (local)."""
     cases = len(problem.loads)
     if engine.uses_voxels(problem):
-        found = fields(problem, dim)
+        found = fields(problem, dim, n_cells / ranks)
         return EDGES * max(at_solve(found), at_update(found)) * n_cells + ranks * _process(problem, "voxel")
     total = float(MATRIX[dim]) * n_dofs + CASE * cases * n_cells
     for radius in set(problem.radii.values()) if problem.design.filter.kind != "helmholtz" else ():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from morpho.fem.assembled import AssembledEquation
 from morpho.fem.loads import assemble_case as assembled_load
@@ -14,6 +13,7 @@ from morpho.fem.voxel.equation import VoxelEquation
 from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import assemble_case as voxel_load
 from morpho.interfaces import Array
+from morpho.late import spatial
 from morpho.parts import Parts
 from morpho.problem.acting import LoadCase, Support
 from morpho.problem.regions import Region
@@ -36,7 +36,7 @@ def away_from_pads(parts: Parts, i: int) -> NDArray[np.bool_]:
     if not len(nodes):
         return np.ones(mesh.n, dtype=bool)
     edges = mesh.cell_size * (np.asarray(mesh.volumes) * (mesh.n_global / mesh.total_volume)) ** (1 / mesh.dim)
-    reach, tree = EDGES * (1 + 1e-6) * edges, cKDTree(nodes)
+    reach, tree = EDGES * (1 + 1e-6) * edges, spatial.cKDTree(nodes)
     most = float(reach.max(initial=0.0))
     found = [tree.query(x, distance_upper_bound=most)[0] for x in mesh.places(cells=True)]
     return np.asarray(np.concatenate([np.zeros(0), *found]) > reach)

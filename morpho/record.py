@@ -364,11 +364,9 @@ class Recorder:
     def _write_fields(self, step: Step) -> None:
         assert self._vtk is not None
         physics = self.parts.physics
-        cells = {
-            "density": step.x,
-            "physical_density": step.rho,
-            "sensitivity": self.parts.responses.sensitivity(step.gradient),
-        }
+        cells = {"density": step.x, "physical_density": step.rho}
+        if len(step.gradient.d_cases):
+            cells["sensitivity"] = self.parts.responses.sensitivity(step.gradient)
         if step.grown is not None:
             cells |= {"eroded_density": step.solved, "dilated_density": step.grown}
         state, points = state_fields(physics)

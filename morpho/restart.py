@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from morpho.errors import InputError
+from morpho.gradients.physics import Floats
 from morpho.interfaces import Array
 from morpho.parallel import raise_together
 from morpho.parts import Parts, restore_state, state_arrays
@@ -134,7 +135,7 @@ def _restored(parts: Parts, arrays: dict[str, Array], meta: Meta, with_source: b
         ahead=meta.get("ahead", 0),
         exact_solves=meta["exact_solves"],
         linear_iterations=meta["linear_iterations"],
-        anchor=None if anchor is None else _unpacked("anchor_", parts, arrays, anchor),
+        anchor=None if anchor is None else _anchor(parts, arrays, anchor),
         anchor_is_feasible=meta.get("anchor_is_feasible", True),
     )
     for i in range(len(parts.physics.displacements())):
@@ -181,7 +182,13 @@ def _task(problem: Problem) -> Meta:
     return problem.model_dump(mode="json", exclude={"name", "output", "gradient", "optimizer", "start"})
 
 
-def _packed(prefix: str, x: Array, state: Any) -> tuple[dict[str, Array], Meta]:
+def _anchor(parts: Parts, arrays: dict[str, Array], scalars: Meta) -> tuple[Floats, Any]:
+    """Design and optimizer state that steps can be taken back to (collective)."""
+    x, state = _unpacked("anchor_", parts, arrays, scalars)
+    return x.astype(np.float32), state
+
+
+def _packed(prefix: str, x: Array | Floats, state: Any) -> tuple[dict[str, Any], Meta]:
     """A design and the optimizer's state there, as named arrays and scalars (local)."""
     arrays, scalars = state_arrays(state)
     return {f"{prefix}x": x} | {f"{prefix}optimizer_{name}": values for name, values in arrays.items()}, scalars

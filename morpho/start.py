@@ -10,12 +10,12 @@ from typing import Any
 from mpi4py import MPI
 
 import numpy as np
-from scipy.optimize import brentq
 
 from morpho.errors import InputError
 from morpho.fem import engine
 from morpho.gradients import registry
 from morpho.interfaces import Array
+from morpho.late import optimize
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
 from morpho.parallel import global_dot, on_root, raise_together
@@ -191,6 +191,6 @@ def with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array, 
         return at(np.exp(low)), [note]
     if of(high) <= 0:
         return at(np.exp(high)), [note]
-    x = at(float(np.exp(brentq(of, low, high, xtol=CLOSE))))
+    x = at(float(np.exp(optimize.brentq(of, low, high, xtol=CLOSE))))
     scaled = f"; scaled from the volume fraction {(1 + before) * wanted:.4g} to {wanted:g}"
     return x, [note + (scaled if abs(before) > FEASIBLE else "")]

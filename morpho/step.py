@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from morpho import shares
 from morpho.design.realisations import Realised
+from morpho.gradients.physics import Floats
 from morpho.gradients.supervisor import Advice
 from morpho.interfaces import Array, Gradient, Status
 
@@ -24,7 +26,7 @@ class Restart:
     changes: tuple[float, ...] = ()  #: largest change of a design variable by each of these updates
     exact_solves: int = 0
     linear_iterations: int = 0
-    anchor: tuple[Array, Any] | None = None  #: x and optimizer state that steps can be taken back to
+    anchor: tuple[Floats, Any] | None = None  #: x and optimizer state that steps can be taken back to
     anchor_is_feasible: bool = True  #: whether the design there keeps the constraints
     ahead: int = 0  #: iterations of the plan that were left out, as stages ended early
 
@@ -36,7 +38,7 @@ class Step:
     iteration: int
     place: int  #: in the plan of continuations: the iteration, and those that were left out
     objective: float
-    gradient: Gradient  #: of the compliance, with respect to rho
+    gradient: Gradient  #: of the compliance, with respect to rho; derivatives in float32
     x: Array  #: (n,) design variable, owned cells
     rho: Array  #: (n,) physical density, owned cells
     solved: Array  #: (n,) what the state equation sees: rho, or the thinner one of a robust design
@@ -51,15 +53,16 @@ class Step:
     restart: Restart  #: where the next iteration starts
 
     def kept(self) -> Step:
-        """What the run needs of it should the next one fail, in float32; `with_densities` makes it whole (local)."""
-        gradient, nothing = self.gradient.kept(), np.zeros(0)
+        """What the run needs of it should the next one fail, without derivatives, x in 16 bits; `with_densities` makes
+        it whole (local)."""
+        gradient, nothing = self.gradient.values_only, np.zeros(0)
         advice = replace(self.advice, gradient=gradient)
-        x = cast(Array, self.x.astype(np.float32))
+        x = cast(Array, shares.packed(self.x))
         return replace(self, x=x, gradient=gradient, advice=advice, rho=nothing, solved=nothing, grown=None)
 
     def with_densities(self, realise: Callable[[int, Array], Realised]) -> Step:
         """With the densities that follow from its x (collective)."""
-        x = self.x.astype(np.float64)
+        x = shares.unpacked(cast(shares.Shares, self.x)) if self.x.dtype == np.uint16 else self.x
         drawn = realise(self.place, x)
         grown = None if drawn.grown is None else drawn.grown[0]
         return replace(self, x=x, rho=drawn.rho, solved=drawn.solved, grown=grown)

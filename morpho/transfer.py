@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.spatial import cKDTree
 
 from morpho.interfaces import Array
+from morpho.late import spatial
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.parallel import global_sum
 from morpho.redistribute import Redistribution
@@ -138,7 +138,7 @@ class _Search:
     def __init__(self, mesh: Mesh | VoxelMesh, values: Array) -> None:
         self.comm, self.dim = mesh.comm, mesh.dim
         centres = _centres(mesh)
-        self._tree = cKDTree(centres) if len(centres) else None
+        self._tree = spatial.cKDTree(centres) if len(centres) else None
         self._data = np.column_stack([mesh.key, values, mesh.volumes])
         low, high = np.min(centres, axis=0, initial=np.inf), np.max(centres, axis=0, initial=-np.inf)
         self._low, self._high = (np.array(self.comm.allgather(end)) for end in (low, high))

@@ -17,7 +17,7 @@ LIMIT = 500  #: lines of a module
 #: top, where the rooms are put together; those may import each other.
 LEVELS = [
     {"errors", "interfaces", "late", "machine", "pages"},
-    {"parallel", "compat", "noise", "redistribute", "triangles"},
+    {"parallel", "compat", "noise", "redistribute", "shares", "triangles"},
     {"problem", "functionals"},
     {"mesh"},
     {"fem"},
@@ -41,6 +41,7 @@ HOMES = {
 
 #: what `morpho.late` stands in for, by the name that is imported from there
 LATE = {"PETSc": "petsc4py", "fem_petsc": "petsc4py", "ufl": "ufl", "basix": "basix"}
+LATE |= {name: f"scipy.{name}" for name in ("optimize", "spatial")}
 
 #: room -> libraries it does without
 WITHOUT = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
 
 from morpho import noise
 from morpho.design.chain import Chain
@@ -22,6 +21,7 @@ from morpho.fem.helmholtz import HelmholtzPde
 from morpho.fem.voxel.helmholtz import VoxelHelmholtz
 from morpho.fem.voxel.part_helmholtz import PartHelmholtz
 from morpho.interfaces import Array, DesignMap, Pullback
+from morpho.late import optimize
 from morpho.machine import physical_memory
 from morpho.mesh import Mesh, VoxelMesh
 from morpho.mesh.mesh import Indices
@@ -197,7 +197,7 @@ class Design:
         low, high = 1e-6, 1.0
         if miss(low) >= 0 or miss(high) <= 0:
             return start
-        return float(brentq(miss, low, high, xtol=1e-5))
+        return float(optimize.brentq(miss, low, high, xtol=1e-5))
 
     def local_mean(self, radius: float, place: str) -> DesignMap:
         """The mean of the density of designed cells in the ball around each of them; complains of a radius that cannot

@@ -9,9 +9,9 @@ from mpi4py import MPI
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from morpho.interfaces import Array, Pullback
+from morpho.late import spatial
 
 
 class Averages(Protocol):
@@ -36,7 +36,9 @@ class Neighbourhood:
         self.comm, self.n = comm, len(centers)
         near, owner, index = _halo_candidates(comm, centers, radius)
         points = np.concatenate([centers, near])
-        pairs = cKDTree(centers).sparse_distance_matrix(cKDTree(points), radius, output_type="coo_matrix")
+        pairs = spatial.cKDTree(centers).sparse_distance_matrix(
+            spatial.cKDTree(points), radius, output_type="coo_matrix"
+        )
         used = np.unique(pairs.col[pairs.col >= self.n])
         column = np.empty(len(points), dtype=np.int64)
         column[: self.n], column[used] = np.arange(self.n), self.n + np.arange(len(used))

@@ -8,9 +8,9 @@ from mpi4py import MPI
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from morpho.interfaces import Array
+from morpho.late import spatial
 from morpho.mesh import Mesh
 from morpho.redistribute import Redistribution
 
@@ -49,7 +49,7 @@ def images_of(mesh: Mesh, mapped: Callable[[Array], Array]) -> NDArray[np.int64]
         for low, high in comm.allgather(corners)
     ]
     asked = comm.alltoall([wanted[rows] for rows in chosen])
-    tree = cKDTree(centers) if len(centers) else None
+    tree = spatial.cKDTree(centers) if len(centers) else None
 
     def found(points: Array) -> NDArray[np.int64]:
         keys = np.full(len(points), -1, dtype=np.int64)

@@ -55,8 +55,10 @@ class Anchored(Secant):
 
     def learn(self, rho: Array, exact: Gradient) -> None:
         """Take an exact gradient at rho as the anchor (collective)."""
-        self.past.append(self._seen(rho, exact))
-        self._anchor(self.past[-1])
+        self.past.clear()  # no longer of use
+        snapshot = self._seen(rho, exact)
+        self._anchor(snapshot)
+        self.past.append(snapshot.to_compare())
         super().learn(rho, exact)
 
     def _seen(self, rho: Array, exact: Gradient) -> Snapshot:

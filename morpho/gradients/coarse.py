@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -37,4 +37,5 @@ class Coarse(Secant):
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
-        super().restore({"ratio": np.array(values["ratio"]).T}, values)
+        self.ratio = np.array(values["ratio"], np.float32)
+        super().restore({"ratio": cast(Array, self.ratio.T)}, values)

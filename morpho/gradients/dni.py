@@ -149,6 +149,7 @@ class Dni(Secant):
     def _solve(self, at: Point) -> Gradient:
         """The exact gradient at the present design, to the tolerance of corrections (collective)."""
         self.two_scale.improve(at.rho)
+        self.two_scale.rest()
         exact = from_state(self.physics, self.physics.solve(at.rho, self.rtol))
         self.two_scale.follow(at.rho)
         return exact
@@ -175,7 +176,7 @@ class Dni(Secant):
             stiffness = at.material.stiffness(at.rho) * (at.rho > 0)
             self.synthesiser.train(at.features, stiffness * exact.energy, ratio)
         if at.iteration >= self.newest:
-            self.newest, self.ratio = at.iteration, ratio
+            self.newest, self.ratio[:] = at.iteration, ratio
             np.divide(exact.cases, coarse.compliance, out=self.compliance_ratio)
             if coarse.weight_work is not None:
                 self.weight_work = np.asarray((exact.d_cases + slope * exact.energy) / 2 - coarse.weight_work)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morpho.gradients.physics import Floats
 from morpho.gradients.secant import CLIP
@@ -44,6 +45,10 @@ class Snapshot:
     blocks: Floats  #: (k, fields, n_blocks)
     level: Array  #: (k,) log of the mean coarse energy, which the logs are relative to
 
+    def to_compare(self) -> Snapshot:
+        """What is left of it when only changes since then count (local)."""
+        return replace(self, blocks=self.blocks[:, :BLOCK_CHANGES].copy())
+
 
 def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     """The fields at rho (n,), from the solution on blocks; log(e / eH) is left open (collective)."""
@@ -58,7 +63,10 @@ def look(two_scale: TwoScale, rho: Array) -> Snapshot:
     smooth = pairs.smooth_blocks(mean)
     blocks[:, 0], blocks[:, 2], blocks[:, 3] = smooth, mean, pairs.smooth_blocks(smooth)
     material = two_scale.physics.material
-    stiffness = pairs.mean(material.stiffness(rho) / material.stiffness(np.ones(1)))
+    moduli = material.stiffness(rho)
+    moduli /= material.stiffness(np.ones(1))
+    stiffness = pairs.mean(moduli)
+    del moduli
     blocks[:, 4] = np.log(stiffness + SOFT)
     blocks[:, 5] = np.log(pairs.smooth_blocks(stiffness) + SOFT)
     for i in range(k):
@@ -72,15 +80,26 @@ def saved(snapshot: Snapshot, two_scale: TwoScale) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for i in range(len(snapshot.level)):
         arrays[f"cells_{i}"] = snapshot.cells[i].T
-        arrays[f"blocks_{i}"] = snapshot.blocks[i][:, two_scale.pairs.owner].T
+        arrays[f"blocks_{i}"] = OfBlocks(snapshot.blocks[i], two_scale.pairs.owner)
     return arrays
+
+
+class OfBlocks:
+    """Fields (c, n_blocks) of blocks as values (n, c) of the cells, made when some of them are asked for."""
+
+    def __init__(self, blocks: Floats, owner: NDArray[np.int32]) -> None:
+        self._blocks, self._owner = blocks, owner
+        self.shape = len(owner), len(blocks)
+
+    def __getitem__(self, cells: Any) -> Floats:
+        return self._blocks[:, self._owner[cells]].T
 
 
 def restored(arrays: dict[str, Array], level: list[float], two_scale: TwoScale) -> Snapshot:
     """What `saved` gave, with its level (local)."""
     pairs, k = two_scale.pairs, range(len(level))
     cells = np.stack([arrays[f"cells_{i}"].T for i in k]).astype(np.float32)
-    blocks = np.empty((len(k), len(BLOCK_FIELDS), pairs.n_blocks), np.float32)
+    blocks = np.empty((len(k), arrays["blocks_0"].shape[1], pairs.n_blocks), np.float32)
     for i in k:
         blocks[i][:, pairs.owner] = arrays[f"blocks_{i}"].T
     return Snapshot(cells, blocks, np.array(level))
@@ -95,7 +114,8 @@ def relative_log(energy: Floats, level: float) -> Floats:
 
 def with_exact(snapshot: Snapshot, energy: Array, coarse_energy: Floats) -> Snapshot:
     """The snapshot with log(e / eH) from exact energies (k, n) filled in (local)."""
-    ratio = np.maximum(energy, TINY).astype(np.float32)
+    ratio = np.empty(energy.shape, np.float32)
+    np.maximum(energy, TINY, out=ratio, casting="same_kind")
     ratio /= np.maximum(coarse_energy, TINY)
     np.log(ratio, out=ratio)
     snapshot.cells[:, -1] = np.clip(ratio, -LARGEST_RATIO, LARGEST_RATIO, out=ratio)

@@ -100,11 +100,11 @@ def signs(d):
 
 
 @compiled
-def distance(a, b):
-    """Sum of |a - b|, sum of a."""
+def distance(a, shares, unit):
+    """Sum of |a - unit shares|, sum of a."""
     off, total = 0.0, 0.0
     for i in range(len(a)):
-        off += abs(a[i] - b[i])
+        off += abs(a[i] - unit * shares[i])
         total += a[i]
     return off, total
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -38,10 +39,14 @@ class Secant:
 
     def __init__(self, physics: Physics, two_scale: TwoScale) -> None:
         self.physics, self.two_scale = physics, two_scale
-        self.ratio: Floats = np.ones((len(physics.weights), physics.mesh.n), np.float32)
         self.compliance_ratio = np.ones(len(physics.weights))
         self.compliance_offset = np.zeros(len(physics.weights))  #: of pairs, whose difference counts, instead
         self.weight_work: Array | None = None  #: exact minus coarse
+
+    @cached_property
+    def ratio(self) -> Floats:
+        """(k, n) of exact and coarse energies, the same array as that of other secants (local)."""
+        return self.two_scale.ratio
 
     def estimate(self, rho: Array) -> Gradient:
         """Gradient at rho (n,) (collective)."""
@@ -88,7 +93,7 @@ class Secant:
 
     def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
         """What `save` gave (local)."""
-        self.ratio = np.ascontiguousarray(arrays["ratio"].T, dtype=np.float32)
+        self.ratio[:] = arrays["ratio"].T
         self.compliance_ratio = np.array(values["compliance_ratio"])
         self.compliance_offset = np.array(values.get("compliance_offset", np.zeros(len(self.compliance_ratio))))
         if "weight_work" in arrays:

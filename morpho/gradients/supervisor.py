@@ -9,11 +9,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from morpho import shares
 from morpho.gradients.card import Card
 from morpho.gradients.exact import Exact
 from morpho.gradients.inexact import Inexact
 from morpho.gradients.kernels import distance, signs
-from morpho.gradients.physics import Floats, Physics, from_state, relative_error
+from morpho.gradients.physics import Physics, from_state, relative_error
 from morpho.gradients.two_scale import TwoScale
 from morpho.interfaces import Array, DesignMap, Gradient, GradientSource
 from morpho.problem.gradient_spec import GradientSpec
@@ -134,7 +135,7 @@ class Supervisor:
         self._inexact = Inexact(physics)
         self._left = 0  #: iterations after the present one
         self._move_limit = math.nan  #: of the present iteration, before what the errors ask for
-        self._anchor: Floats | None = None  #: rho of the last correction that was not taken back
+        self._anchor: shares.Shares | None = None  #: rho of the last correction that was not taken back
         self._exact: Gradient | None = None  #: the one that steps are taken back to
 
     def leap(self, iteration: int, x: Array, design: DesignMap, stage_is_new: bool) -> Array:
@@ -184,9 +185,10 @@ class Supervisor:
             stands_in: StandsIn = plan.stands_in if self.rival is not None else ""
             estimate = (self.rival if self.rival is not None and stands_in else self.source).estimate(rho)
             if estimate.kind == "exact":  # the source solved of its own accord
-                plan.since, self._anchor = 0, rho.astype(np.float32)
-                self._keep(estimate)
-                return self._advice(estimate, "exact")
+                plan.since, self._anchor = 0, shares.packed(rho)
+                advice = self._advice(estimate, "exact")
+                self._keep(advice.gradient)
+                return advice
             reason = self._objection(estimate)
             if not reason:
                 plan.estimate = estimate.size
@@ -212,6 +214,10 @@ class Supervisor:
         plan, usual = self.schedule, self._move_limit
         on_estimates = min(usual, self.spec.move_limit or usual)
         limit = plan.move_scale * (usual if how in ("exact", "correction", "jump") else on_estimates)
+        if self.two_scale is not None:
+            self.two_scale.forget()
+        if self.supervises:  # the sources have learned from the energies
+            gradient = replace(gradient, energy=None)
         return Advice(gradient, how, plan.since, error, rival, self.gap, limit)
 
     @property
@@ -240,7 +246,7 @@ class Supervisor:
         if plan.since >= self.gap:
             return "the interval is over"
         if spec.every is None:
-            moved, volume = self.physics.comm.allreduce(np.array(distance(rho, self._anchor)))
+            moved, volume = self.physics.comm.allreduce(np.array(distance(rho, self._anchor, 1 / shares.ONE)))
             if moved > MOVED * volume:
                 return "the design has moved"
         return ""
@@ -267,15 +273,25 @@ class Supervisor:
         strict = spec.acceptance == "descent"
         tight = strict or self._is_last or spec.correction_rtol is None or not self.card.loose
         before = self._exact
-        # What rests on blocks costs nothing after the solve, which needs the memory; the rest must not know the state.
-        guesses = self._guesses(rho) if self.two_scale is None else []
-        if self.two_scale is not None and (plan.since > 1 or not tight):
-            self.two_scale.improve(rho)
+        compared = self._anchor is not None and self.card.corrected
+        guess: Gradient | None = None
+        if self.two_scale is not None:
+            if plan.since > 1 or not tight:
+                self.two_scale.improve(rho)
+            self.two_scale.rest()
+        elif compared:  # the solve may change what the source looks at
+            guess = self.source.estimate(rho).kept
         exact = from_state(self.physics, self.physics.solve(rho, None if tight else spec.correction_rtol))
+        error, rival_error, guessed = math.nan, math.nan, exact.size
         if self.two_scale is not None:
             self.two_scale.follow(rho)
-            guesses = self._guesses(rho)
-        error, rival_error = (self._error(guess, exact) for guess in guesses)
+            if compared:
+                guess = self.source.estimate(rho).kept
+        if guess is not None:
+            error, guessed = self._error(guess, exact), guess.size
+            guess = None
+        if compared and self.rival is not None:
+            rival_error = self._error(self.rival.estimate(rho).kept, exact)
         now = self._measured(exact)
         lowest = plan.measure if strict else min(plan.best, plan.measure)
         share = 0.0 if strict else min(spec.rollback, ASTRAY) if self._is_last else spec.rollback
@@ -302,24 +318,17 @@ class Supervisor:
         if rollback and before is not None:  # from where the steps began; the solve here has its cost all the same
             used = before.in_double()
             if self._is_last and used.kind != "exact" and self._anchor is not None:
-                used, again = from_state(self.physics, self.physics.solve(self._anchor.astype(np.float64))), 1
+                used, again = from_state(self.physics, self.physics.solve(shares.unpacked(self._anchor))), 1
             cost = exact.linear_iterations + again * used.linear_iterations, exact.seconds + again * used.seconds
             used = replace(used, linear_iterations=cost[0], seconds=cost[1])
         advice = self._advice(used, how, error, rival_error)
         plan.since, plan.confirm = 0, plan.confirm and plan.gave_up and not tight
         plan.best = min(plan.best, now)
-        self._keep(used)
+        self._keep(advice.gradient)
         if not rollback:
-            self._anchor = rho.astype(np.float32)
-        guessed = exact.size if guesses[0] is None else guesses[0].size
+            self._anchor = shares.packed(rho)
         drift = exact.size / guessed if guessed else math.nan
         return replace(advice, rollback=rollback, drift=drift, extra_solves=again)
-
-    def _guesses(self, rho: Array) -> list[Gradient | None]:
-        """What source and rival say of rho, None where there is nothing to say or nobody to ask (collective)."""
-        if self._anchor is None or not self.card.corrected:
-            return [None, None]
-        return [None if part is None else part.estimate(rho).kept() for part in (self.source, self.rival)]
 
     def _measured(self, exact: Gradient) -> float:
         return exact.size if self.measure is None else self.measure.at(exact)
@@ -329,7 +338,7 @@ class Supervisor:
 
     def _keep(self, exact: Gradient) -> None:
         """Take an exact gradient as the one to fall back to (local)."""
-        self._exact = exact.kept()
+        self._exact = exact.kept
         self.schedule.measure = self._measured(exact)
         self.schedule.estimate = exact.size
 
@@ -362,11 +371,9 @@ class Supervisor:
         why = {"": "", "fallback": "; falls back to secant", "secant": "; secant is accurate by itself"}[plan.stands_in]
         log.info(f"it {iteration}: error of the source {error:.3f}{secant}{why}; next exact update in {self.gap}")
 
-    def _error(self, estimate: Gradient | None, exact: Gradient) -> float:
+    def _error(self, estimate: Gradient, exact: Gradient) -> float:
         """Relative 2-norm of the difference of two gradients, of the load case or displacement that has the largest
         (collective)."""
-        if estimate is None:
-            return math.nan
         errors = []
         for ours, theirs in zip(_derivatives(estimate), _derivatives(exact), strict=True):
             errors.append(relative_error(self.physics.comm, ours - theirs, theirs))
@@ -380,7 +387,7 @@ class Supervisor:
             own_arrays, values[name] = part.save()
             arrays |= {f"{name}_{key}": array for key, array in own_arrays.items()}
         if self._anchor is not None:
-            arrays["anchor"] = self._anchor.astype(np.float64)
+            arrays["anchor"] = shares.unpacked(self._anchor)
         if self._exact is not None:
             arrays["exact"] = self._exact.d_cases.T
             values["exact"] = {"cases": self._exact.cases.tolist(), "kind": self._exact.kind}
@@ -392,7 +399,7 @@ class Supervisor:
         for name, part in self._parts():
             own = {k.removeprefix(f"{name}_"): v for k, v in arrays.items() if k.startswith(f"{name}_")}
             part.restore(own, values[name])
-        self._anchor = arrays["anchor"].astype(np.float32) if "anchor" in arrays else None
+        self._anchor = shares.packed(arrays["anchor"]) if "anchor" in arrays else None
         if "exact" in arrays:
             cases, kind = np.array(values["exact"]["cases"]), values["exact"]["kind"]
             d_cases = np.ascontiguousarray(arrays["exact"].T)

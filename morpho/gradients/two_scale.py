@@ -8,11 +8,15 @@ from typing import Any
 
 from mpi4py import MPI
 
+import numpy as np
+
 from morpho.gradients.decoupling import Solver
-from morpho.gradients.physics import Physics
+from morpho.gradients.physics import Floats, Physics
 from morpho.interfaces import Array, Gradient
 from morpho.problem.gradient_spec import GradientSpec
 from morpho.problem.spec import AnyObjective, Objective
+
+FEW = 2**22  #: cells on a rank up to which blocks are solved on once per design, for some memory
 
 
 class TwoScale:
@@ -24,6 +28,11 @@ class TwoScale:
         self._rho: Array | None = None
         self._state: Any = None
 
+    @cached_property
+    def ratio(self) -> Floats:
+        """(k, n) of exact and coarse energies at the last exact design, which the sources share (local)."""
+        return np.ones((len(self.physics.weights), self.physics.mesh.n), np.float32)
+
     def at(self, rho: Array) -> Any:
         """The `CoarseState` at rho (n,) (collective)."""
         if rho is not self._rho:
@@ -34,6 +43,17 @@ class TwoScale:
         """Let the fine displacement follow that of the blocks up to rho (n,), before a fine solve (collective)."""
         self.at(rho)
         self.blocks.improve()
+
+    def forget(self) -> None:
+        """Let go of the solution; the blocks keep their displacements, and soon have it again (local)."""
+        self._rho = self._state = None
+
+    def rest(self) -> None:
+        """Leave the memory to a fine solve where there are many cells; `follow` has to come after it (local)."""
+        mesh = self.physics.mesh
+        if mesh.n_global > FEW * mesh.comm.size:
+            self.forget()
+            self.blocks.part()
 
     def follow(self, rho: Array) -> None:
         """Note that the fine displacement is that of rho (n,) (collective)."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from morpho.errors import InputError
 from morpho.interfaces import Array
-from morpho.late import dmesh
+from morpho.late import dmesh, spatial
 from morpho.mesh.mesh import Mesh
 from morpho.problem.regions import Near, Region
 from morpho.triangles import corners_in, signed_distance
@@ -43,7 +42,7 @@ def _distance(region: Region, corners: Corners, most: float) -> Distance:
 def distance_to(corners: Array, most: float) -> Distance:
     """The distance to points, segments or triangles (e, 1 to 3, 3) on every rank, inf beyond `most` (local)."""
     if corners.shape[1] == 1:
-        tree = cKDTree(corners[:, 0])
+        tree = spatial.cKDTree(corners[:, 0])
         return lambda points: np.asarray(tree.query(points)[0])
     measure = _to_segments(corners) if corners.shape[1] == 2 else _to_triangles(corners)
     x = corners.reshape(-1, 3)

@@ -176,6 +176,7 @@ def test_restored_in_the_middle_of_a_sequence(make):
         for rho in designs[1:]:
             own.estimate(rho)
         arrays, values = own.save()
+        arrays = {name: a[:] for name, a in arrays.items()}
         assert all(a.dtype in (np.float32, np.float64) and len(a) == parts.mesh.n for a in arrays.values())
         other.restore(arrays, values)
         found = [source.estimate(last).d_cases for source in (own, other)]

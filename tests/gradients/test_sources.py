@@ -14,6 +14,7 @@ from two_scale_problems import SOURCES, cantilever, two_cases, with_void
 import morpho
 from morpho.gradients import Tools, create
 from morpho.gradients.exact import Exact
+from morpho.gradients.features import OfBlocks
 from morpho.gradients.onsg import Onsg
 from morpho.parts import Parts
 from morpho.results.history import read_history
@@ -43,6 +44,23 @@ def test_a_correction_in_every_step_is_the_exact_trajectory(name, dim):
     assert [step.objective for step in own] == [step.objective for step in exact]
     np.testing.assert_array_equal(own[-1].x, exact[-1].x)
     assert own[-1].exact_solves == 8
+
+
+def test_sources_on_the_same_blocks_share_the_ratio():
+    with Parts(cantilever("onsg"), MPI.COMM_SELF) as parts:
+        onsg, secant = sources_of(parts, "onsg", "secant")
+        rho = random_cells(parts.mesh, 0.2, 1.0, 0)
+        onsg.learn(rho, Exact(parts.physics).estimate(rho))
+        assert onsg.ratio is secant.ratio
+        assert not np.all(secant.ratio == 1)
+
+
+def test_fields_of_blocks_are_made_of_the_cells_asked_for():
+    blocks, owner = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([2, 0, 0, 1], np.int32)
+    found = OfBlocks(blocks, owner)
+    assert found.shape == found[:].shape == (4, 2)
+    np.testing.assert_array_equal(found[1:], [[0, 3], [0, 3], [1, 4]])
+    np.testing.assert_array_equal(found[np.array([3, 0])], [[1, 4], [2, 5]])
 
 
 @pytest.mark.parametrize("dim", [2, 3])

@@ -29,13 +29,23 @@ from morpho.fem.voxel.halo import SharedPlanes
 from morpho.fem.voxel.loads import NodalForces
 from morpho.fem.voxel.multigrid import build
 from morpho.fem.voxel.present import Present, whole_pieces
-from morpho.fem.voxel.vectors import add_prolonged, mean_of_nodes, restrict, sum_at_nodes, sum_in_blocks, whole_rows
+from morpho.fem.voxel.vectors import (
+    add_prolonged,
+    mean_of_nodes,
+    multiply_by,
+    restrict,
+    sum_at_nodes,
+    sum_in_blocks,
+    whole_rows,
+)
 from morpho.fem.voxel.work import Work
 from morpho.interfaces import Array
 from morpho.pages import zeros
 
 RTOL = 0.1  #: relative residual of the solves on blocks, which start from the last design
 MAX_ITERATIONS = 200
+INVERSE = np.array([0, *(1 / np.arange(1, 9, dtype=np.float32))], np.float32)  #: of the number of cells at a corner
+NOTHING = np.zeros((0, 0, 0))  #: moduli between solves
 ENERGY = {  #: by dimension and components
     (2, 1): block_energy_scalar_2d,
     (2, 2): block_energy_2d,
@@ -74,7 +84,7 @@ class VoxelCoarse:
         present = Present(self.planes, mask.shape, sparse=mesh.filled is not None)
         work = Work(mask.shape, self.shape, present.sparse)
         grid = build(element, self.planes, mask, depth, cells, ground, present, work)
-        self._E, stiffness = np.zeros(self.shape), springs.reshape(-1)[sprung]
+        self._E, stiffness = NOTHING, springs.reshape(-1)[sprung]
         operator = Operator(element, self.planes, lambda _: self._E, held, sprung, stiffness, present)
         self._cg = ConjugateGradients(operator, grid, work, float(fine.material.E), RTOL, MAX_ITERATIONS)
         # Mean modulus times block^(dim-2), the factor between the element matrices; missing cells count as void.
@@ -94,8 +104,9 @@ class VoxelCoarse:
         return self.fine.box.listed((z[:, None, None] * self.shape[1] + y[:, None]) * self.shape[2] + x)
 
     @cached_property
-    def _cells_of(self) -> Indices:
-        return np.maximum(np.bincount(self.owner, minlength=self.n_blocks), 1)
+    def _cells_of(self) -> Floats:
+        counts = np.bincount(self.owner, minlength=self.n_blocks)
+        return np.maximum(counts, 1, out=counts).astype(np.float32)
 
     @cached_property
     def _smooth_cells(self) -> CornerMean:
@@ -109,6 +120,7 @@ class VoxelCoarse:
     def solve(self, rho: Array) -> CoarseState:
         start = time.perf_counter()
         fine, cg, k = self.fine, self._cg, len(self.fine.weights)
+        self._E = np.empty(self.shape)
         sum_in_blocks(self._E, fine.box.grid(fine.material.stiffness(rho)), self.block)
         self._E *= self._scale
         cg.operator.present.update(self._E)
@@ -141,6 +153,7 @@ class VoxelCoarse:
             if weight_work is not None:
                 weight_work[j] = self._weight_work(i, u)
         cg.rest()
+        self._E = NOTHING
         if not np.isfinite(compliance).all():
             raise SolverError("the displacement of the blocks is not finite; check the supports and the material")
         seconds = time.perf_counter() - start
@@ -170,7 +183,7 @@ class VoxelCoarse:
     def mean(self, values: Array | Floats) -> Floats:
         sums = np.empty(self.shape, np.float32)
         sum_in_blocks(sums, self.fine.box.grid(np.asarray(values)), self.block)
-        return np.asarray(sums.ravel() / self._cells_of, dtype=np.float32)
+        return np.asarray(sums.ravel() / self._cells_of)
 
     def smooth_blocks(self, values: Floats) -> Floats:
         return self._smooth_blocks.apply(values.reshape(self.shape)).ravel()
@@ -243,20 +256,23 @@ class VoxelCoarse:
 class CornerMean:
     """Smooths cell values by way of the corners: a corner gets the mean of its cells, a cell that of its corners."""
 
-    def __init__(self, planes: SharedPlanes, weights: Floats, layers: int) -> None:
+    def __init__(self, planes: SharedPlanes, there: Floats, layers: int) -> None:
+        """For cells (z, y, x) that are there, 1 or 0 each (collective)."""
         self.planes, self.layers = planes, layers
-        nz, ny, nx = weights.shape
-        self._corners = np.empty((nz + layers - 1, ny + 1, 1, nx + 1), np.float32)
-        self._weights = np.empty_like(self._corners)
-        sum_at_nodes(self._weights, weights, layers)
-        planes.sum(self._weights)
-        np.divide(1, self._weights, out=self._weights, where=self._weights > 0)
+        self._counts = self._at_corners(there).astype(np.uint8)
 
     def apply(self, values: Array | Floats) -> Floats:
         """Smoothed values (z, y, x) in float32 (collective)."""
-        sum_at_nodes(self._corners, values.astype(np.float32, copy=False), self.layers)
-        self.planes.sum(self._corners)
-        self._corners *= self._weights
+        corners = self._at_corners(values.astype(np.float32, copy=False))
+        multiply_by(corners, INVERSE, self._counts)
         out = np.empty(values.shape, np.float32)
-        mean_of_nodes(out, self._corners, 0, self.layers)
+        mean_of_nodes(out, corners, 0, self.layers)
         return out
+
+    def _at_corners(self, values: Floats) -> Floats:
+        """Sum over the cells of all ranks around each of this rank's corners (collective)."""
+        nz, ny, nx = values.shape
+        corners = np.empty((nz + self.layers - 1, ny + 1, 1, nx + 1), np.float32)
+        sum_at_nodes(corners, values, self.layers)
+        self.planes.sum(corners)
+        return corners

@@ -161,6 +161,14 @@ def mean_of_nodes(cells, nodes, c, layers):
 
 
 @compiled
+def multiply_by(values, factors, numbers):
+    """values *= factors[numbers], entry by entry."""
+    values, numbers = values.ravel(), numbers.ravel()
+    for i in range(len(values)):
+        values[i] *= factors[numbers[i]]
+
+
+@compiled
 def add_differences(cells, nodes, c, axis, weight, layers):
     """cells += weight times the sum of a component over the nodes of each cell, those low along an axis negative.
 
