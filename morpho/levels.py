@@ -114,7 +114,8 @@ def coarsened(problem: Problem, level: Level) -> Problem:
     design = problem.design.model_copy(update={"filter": filtered})
     stages = tuple(stage.model_copy(update=_wider(stage.radius, least)) for stage in optimizer.stages)
     plan = {"stages": stages, "levels": (), "max_iterations": level.until}
-    changes = {"mesh": mesh, "design": design, "optimizer": optimizer.model_copy(update=plan)}
+    gradient = problem.gradient.model_copy(update={"last": 0})  # its last objective is not asked for
+    changes = {"mesh": mesh, "design": design, "gradient": gradient, "optimizer": optimizer.model_copy(update=plan)}
     return problem.model_copy(update=changes)
 
 
