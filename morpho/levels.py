@@ -153,4 +153,4 @@ class _Left:
         x, _ = with_volume(parts, np.array(parts.design.passive.apply(x)[0]), exact=False, note="")
         if self.network is not None:
             give_network(parts.problem, parts.source, self.network)
-        return Start(replace(parts.start(), x=x, **self.counts))
+        return Start(Restart(x=x, state=parts.optimizer.init(x, 0.0, 1.0), **self.counts))

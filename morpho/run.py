@@ -33,7 +33,7 @@ def iterate(problem: Problem, comm: MPI.Comm | None = None, x0: Array | None = N
     """Run the design loop, one `Step` at a time, without writing anything (collective).
 
     Every rank has to take the same steps, but for solver ranks (`gradient.dni`), which take none. Leave early with
-    `break`. `x0` is as in `solve`.
+    `break`. `x0` is as in `solve`. Iterations on coarser grids (`optimizer.levels`) come before the first step.
     """
     check_start(problem, comm or MPI.COMM_WORLD)
     with opened(problem, comm or MPI.COMM_WORLD) as parts:
@@ -54,6 +54,7 @@ def solve(
 ) -> Result:
     """Optimize; with `output`, write a run folder there; call `on_step` after every iteration (collective).
 
+    `on_step` sees no iterations on coarser grids (`optimizer.levels`).
     A folder that holds the results of a run is refused, or they are removed with `overwrite`. With `network` the source
     goes on with that of another problem, its `Result.network`. `x0` (n,) is the design variable to start with, in the
     order of `Result.x` on as many ranks, and is taken as it is but for passive cells. After `time_limit` seconds the
