@@ -50,25 +50,32 @@ def begin_on_levels(parts: Parts, x0: Array | None, interrupt: Interrupt) -> Sta
     if not levels:
         return begin(parts, x0)
     raise_together(parts.comm, ["x0: optimizer.levels starts on coarser grids; leave it out"] if x0 is not None else [])
+    network = network_of(parts.problem, parts.source)
     before, notes, rows = None, list[str](), list[HistoryRow]()
     for level in levels:
         problem = coarsened(parts.problem, level)
         with _opened(problem, level, parts.comm) as own, interrupt.slower(level.coarser**own.mesh.dim):
+            if network is not None:
+                give_network(problem, own.source, network)
             start = begin(own) if before is None else before.onto(own)
             log.info(f"on a grid coarser by {level.coarser}: {own.mesh.n_global} cells, up to iteration {level.until}")
             notes += start.notes
+            done = list(rows)
             try:
                 step = _last(own, start.restart, interrupt, level.coarser, rows)
             except SolverError as error:
+                rows = done
                 notes.append(f"warning: left out the grid coarser by {level.coarser}: {error}")
                 continue
             notes.append(
                 f"start: {own.mesh.n_global} cells, coarser by {level.coarser}, up to iteration {step.place}: "
                 f"objective {step.objective:.6g}"
             )
-            before = _Left(own, step, level.until)
+            before, network = _Left(own, step, level.until), network_of(problem, own.source)
             if step.status is not None and step.status.is_cut_short:
                 break
+    if network is not None:
+        give_network(parts.problem, parts.source, network)
     start = begin(parts) if before is None else before.onto(parts)
     return replace(start, notes=[*notes, *start.notes], rows=rows)
 
@@ -145,12 +152,9 @@ class _Left:
         self.counts = {key: getattr(step.restart, key) for key in keys}
         if step.status is None or not step.status.is_cut_short:  # the rest of its plan is over
             self.counts["ahead"] = until - step.iteration
-        self.network = network_of(parts.problem, parts.source)
 
     def onto(self, parts: Parts) -> Start:
         """The start of a finer grid (collective)."""
         x = np.clip(transfer(self.mesh, self.x, parts.mesh).values, 0.0, 1.0)
         x, _ = with_volume(parts, np.array(parts.design.passive.apply(x)[0]), exact=False, note="")
-        if self.network is not None:
-            give_network(parts.problem, parts.source, self.network)
         return Start(Restart(x=x, state=parts.optimizer.init(x, 0.0, 1.0), **self.counts))
