@@ -239,7 +239,7 @@ WORDS = {
         "design:",
         "optimizer: {kind: OC}\ndesign:",
     ): "optimizer.kind: got 'OC'; expected 'auto', 'oc', 'mma', 'simpl'; did you mean 'oc'?",
-    ("design:", "optimizer:\ndesign:"): "optimizer: is empty; expected keys such as kind, max_iterations",
+    ("design:", "optimizer:\ndesign:"): "optimizer: is empty; expected keys such as kind, levels",
     ("design:", "optimizer: 3\ndesign:"): "optimizer: got 3; expected keys such as kind",
     ("design:", "optimizer: [3]\ndesign:"): "optimizer: got [3]; expected keys such as kind",
     (
