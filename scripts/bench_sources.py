@@ -107,7 +107,7 @@ def dear() -> list[Record]:
 
 
 def fine() -> list[Record]:
-    return [bench("bracket_3d", FAST, 1, ["optimizer.max_iterations=60", "mesh.refine=2"])]
+    return [bench("bracket_3d", "exact 1e-1,secant", 1, ["optimizer.max_iterations=60", "mesh.refine=2"])]
 
 
 def quality() -> list[Record]:
