@@ -9,6 +9,7 @@ Parts, all of them by default; each is `mpirun -n 2 morpho bench` with 100 desig
     fine        the bracket at 459k tetrahedra, 60 iterations
     quality     the same at 65k elements, from three starts
     set         problems that no setting was made for (problems/set), at 30k to 55k elements, from three starts
+    set_large   the same problems as they are, on one grid and with 60 of 100 iterations on a coarser one
     bracket     tetrahedra, the bracket as it is, 60 iterations
     rules       two rules of making, symmetry and overhang, at about 500k elements
     all         every source: the MBB beam in 2-D, the cantilever at 65k elements, and the black box of guided_es
@@ -72,6 +73,7 @@ def main() -> None:
         "fine": fine,
         "quality": quality,
         "set": problem_set,
+        "set_large": set_large,
         "bracket": bracket,
         "rules": rules,
         "all": every_source,
@@ -118,6 +120,11 @@ def problem_set() -> list[Record]:
     return [bench(f"set/{name}", FAST, 3, overrides) for name, overrides in SET.items()]
 
 
+def set_large() -> list[Record]:
+    levels = "optimizer.levels=[{coarser: 2, until: 60}]"
+    return [bench(f"set/{name}", "secant", 1, given) for name in SET for given in ([], [levels])]
+
+
 def bracket() -> list[Record]:
     return [bench("bracket_3d", FAST, 1, ["optimizer.max_iterations=60"])]
 
@@ -161,6 +168,7 @@ TITLES = {
     "fine": "The bracket, 459k tetrahedra, 60 iterations",
     "quality": "65k elements, three starts",
     "set": "Problems that no setting was made for, at 30k to 55k elements, three starts",
+    "set_large": "The same at 28k to 393k elements: on one grid, and with 60 iterations on cells twice as long",
     "bracket": "The bracket, 57k tetrahedra, 60 iterations",
     "rules": "With rules of making, to black and white, 110 iterations",
     "all": "Every source",
@@ -255,6 +263,7 @@ def middle(entry: Record, key: str) -> Any:
 def label(record: Record) -> str:
     """The problem, with its grid and its box where they are not those of the file."""
     name = record["problem"]
+    name += ", coarser grid first" * ("until: 60" in record["command"])
     for key, said in (("cells", ", "), ("size", ", box ")):
         if given := re.search(rf"mesh\.box\.{key}=\[([^]]*)\]", record["command"]):
             name += said + " x ".join(given[1].split(","))
