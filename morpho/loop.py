@@ -171,11 +171,12 @@ def _next_stage(parts: Parts, restart: Restart, worst: float, advice: Advice) ->
 def certify(parts: Parts, step: Step) -> Step:
     """The step with its objective by a tight solve, whatever source gave the gradient (collective).
 
+    What is known of a design that was gone back to is of a density that was kept in few bits, and is solved for, too.
     The objective of a black box is its value at the design as it is.
     """
     if parts.problem.objective.kind == "black_box":
         return step
-    if step.gradient.kind == "exact" and parts.problem.solver.rtol <= TIGHT:
+    if step.gradient.kind == "exact" and parts.problem.solver.rtol <= TIGHT and not step.advice.rollback:
         return step
     exact = from_state(parts.physics, parts.physics.solve(step.solved, min(parts.problem.solver.rtol, TIGHT)))
     evaluation = parts.responses.evaluate(step.rho, exact, lambda d: d, lambda d: d)

@@ -18,6 +18,8 @@ from morpho.fem.voxel.coarse import VoxelCoarse
 from morpho.gradients import registry, supervisor, two_scale
 from morpho.gradients.exact import Exact
 from morpho.gradients.onsg import Onsg
+from morpho.interrupt import Interrupt
+from morpho.loop import certify, design_loop
 from morpho.parts import Parts
 from morpho.results.history import read_history
 from morpho.run import iterate
@@ -183,12 +185,9 @@ def uphill(gradient):
 
 def test_a_rising_objective_is_taken_back(caplog):
     spoiled(uphill)
-    with Parts(cantilever("spoiled", 2, 40, every=6, rollback=0.01), MPI.COMM_SELF) as parts:
-        from morpho.interrupt import Interrupt
-        from morpho.loop import design_loop
-
-        with Interrupt(MPI.COMM_SELF) as interrupt:
-            steps = list(design_loop(parts, parts.start(), interrupt))
+    problem = cantilever("spoiled", 2, 40, every=6, rollback=0.01)
+    with Parts(problem, MPI.COMM_SELF) as parts, Interrupt(MPI.COMM_SELF) as interrupt:
+        steps = list(design_loop(parts, parts.start(), interrupt))
     back = [s for s in steps if s.advice.rollback]
     assert back and "back to where it was" in caplog.text
     for step in back:
@@ -204,9 +203,6 @@ def test_a_fine_solve_has_the_memory_of_the_blocks(monkeypatch):
     """While it runs there is neither their solution nor an estimate, nor are there energies afterwards."""
     monkeypatch.setattr(two_scale, "FEW", 0)
     with Parts(cantilever("onsg", 2, 8), MPI.COMM_SELF) as parts:
-        from morpho.interrupt import Interrupt
-        from morpho.loop import design_loop
-
         scale, solve, estimated = parts.supervisor.two_scale, parts.physics.solve, []
 
         def watched(*arguments):
@@ -258,6 +254,14 @@ def test_the_last_step_is_taken_back_for_a_small_rise():
         assert advice.rollback and advice.gradient.kind == "exact" and advice.extra_solves == 1
         kept = shares.unpacked(shares.packed(rho))
         assert advice.gradient.compliance == pytest.approx(Exact(parts.physics).estimate(kept).compliance, rel=1e-8)
+
+
+def test_a_returned_design_that_was_gone_back_to_is_solved_for_as_it_is():
+    with Parts(cantilever("secant", 2, 8), MPI.COMM_SELF) as parts, Interrupt(MPI.COMM_SELF) as interrupt:
+        *_, last = design_loop(parts, parts.start(), interrupt)
+        assert certify(parts, last) is last
+        gone_back = replace(last, objective=0.0, advice=replace(last.advice, rollback=True))
+        assert certify(parts, gone_back).objective == pytest.approx(last.objective, rel=1e-7)
 
 
 def test_a_rise_shortens_the_gap():
