@@ -22,7 +22,7 @@ FARTHEST = 300.0  #: change of a logit in one step at most, which is from bound 
 
 @dataclass(frozen=True)
 class SiMPLState:
-    """The last design with an exact objective, which steps are measured by and taken back to; arrays are (n,)."""
+    """The last design, which the next one is measured by, and taken back to; arrays are (n,)."""
 
     x_old: Array
     d_objective: Array  #: there
@@ -31,10 +31,9 @@ class SiMPLState:
     upper: float
     objective: float = 0.0
     constraint: float = 0.0
-    error: float = math.inf  #: of the objective, relative
+    error: float = math.inf  #: of the objective, relative; infinite for an estimate
     length: float = 0.0  #: of a step; zero before the first
     multiplier: float = 0.0  #: of the constraint, by the last step
-    steps: int = 0  #: since that design
     tries: int = 0  #: steps that were taken back there
 
 
@@ -48,8 +47,9 @@ class SiMPL:
     Lagrangian over one of the logit. A step after which the Lagrangian has not fallen (Armijo) is taken back, and made
     again at half the length: the design in between counts as one more.
 
-    Only exact objectives are compared. On estimates the length stays as it is; it is found anew between designs that
-    are known exactly.
+    Only exact objectives are compared. A length is found between two exact derivatives, or before an estimate: the
+    estimates that follow an exact design go on from it, so that their differences say how derivatives change. From an
+    estimate to an exact design the length stays as it is, as the difference has the error of the estimate in it.
 
     Source: Keith, Kim, Lazarov & Surowiec, arXiv 2409.19341; Kim, Lazarov, Surowiec & Keith, arXiv 2411.19421.
     Departures: the entropy is weighted by the derivative of the constraint, which is the volume of a cell, except
@@ -77,17 +77,13 @@ class SiMPL:
             if size == 0.0 or mass == 0.0:
                 size = mass = 1.0
             state = replace(state, length=mass / size, multiplier=size / mass, error=math.inf)
-        elif evaluation.error < math.inf and state.error < math.inf:
+        elif evaluation.error == math.inf or state.error < math.inf:
             promised, bent, curvature = sums(self.comm, *_since(x, evaluation, state))
-            if state.steps == 1 and state.tries < TRIES and self._has_risen(evaluation, state, promised):
+            if evaluation.error < math.inf and state.tries < TRIES and self._has_risen(evaluation, state, promised):
                 shorter = replace(state, length=SHORTER * state.length, tries=state.tries + 1)
                 return self._advance(shorter, evaluation, least_weight)
             length = bent / abs(curvature) if bent > 0.0 and curvature != 0.0 else state.length
             state = replace(state, length=min(length, LONGER * state.length))
-        if evaluation.error == math.inf and state.error < math.inf:
-            at = replace(state, x_old=x, d_objective=d_objective, d_constraint=weight, constraint=_value(evaluation))
-            x_new, after = self._advance(at, evaluation, least_weight)
-            return x_new, replace(state, multiplier=after.multiplier, steps=state.steps + 1)
         state = replace(
             state,
             x_old=x,
@@ -125,7 +121,7 @@ class SiMPL:
 
         free = math.exp(min(state.length * state.multiplier, FARTHEST))  # t at which the multiplier is zero
         if not at_low < at_high:
-            return x.copy(), replace(state, steps=1)
+            return x.copy(), state
         if constraint_at is None:
             t = find_zero(miss, below, above, 1.0, TOLERANCE * (at_high - at_low))
         else:
@@ -133,7 +129,7 @@ class SiMPL:
         if t > free:
             t = free
             miss(t)
-        return x_new, replace(state, multiplier=max(0.0, state.multiplier - math.log(t) / state.length), steps=1)
+        return x_new, replace(state, multiplier=max(0.0, state.multiplier - math.log(t) / state.length))
 
 
 def _value(evaluation: Evaluation) -> float:

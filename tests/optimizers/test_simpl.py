@@ -153,22 +153,25 @@ def test_a_step_that_does_not_help_is_taken_back() -> None:
 
 @pytest.mark.parametrize("second", [{"error": math.inf}, {"error": 0.1}, {"renewed": True}])
 def test_only_known_objectives_of_one_problem_are_compared(second: dict[str, float]) -> None:
-    x, x_1, _, _, after = two_designs(1e-3, **second)
+    _, x_1, _, _, after = two_designs(1e-3, **second)
     assert after.tries == 0
-    assert np.array_equal(after.x_old, x if second.get("error") == math.inf else x_1)
+    assert np.array_equal(after.x_old, x_1)
 
 
-def test_the_length_is_that_of_two_known_designs() -> None:
+@pytest.mark.parametrize(("errors", "renews"), [((0, 0), True), ((0, math.inf), True), ((math.inf, 0), False)])
+def test_the_length_is_that_of_two_exact_designs_or_of_an_estimate_and_what_it_goes_on_from(
+    errors: tuple[float, float], renews: bool
+) -> None:
     costs, x = np.linspace(0.1, 1.0, 40), np.full(40, 0.4)
     optimizer = SiMPL(COMM)
-    first = volume_problem(x, costs, 0.4)
-    x_1, state = optimizer.step(x, first, optimizer.init(x, 0.0, 1.0))
-    x_2, state = optimizer.step(x_1, replace(volume_problem(x_1, costs, 0.4), error=math.inf), state)
-    known = volume_problem(x_2, costs, 0.4)
-    _, state = optimizer.step(x_2, known, state)
-    logits = np.log(x_2 / (1 - x_2)) - np.log(x / (1 - x))
-    expected = (known.d_constraints[0] * logits) @ (x_2 - x) / abs((known.d_objective - first.d_objective) @ (x_2 - x))
-    assert state.length == pytest.approx(expected, rel=1e-12)
+    first = replace(volume_problem(x, costs, 0.4), error=errors[0])
+    x_1, before = optimizer.step(x, first, optimizer.init(x, 0.0, 1.0))
+    second = replace(volume_problem(x_1, costs, 0.4), error=errors[1])
+    _, after = optimizer.step(x_1, second, before)
+    logits = np.log(x_1 / (1 - x_1)) - np.log(x / (1 - x))
+    curvature = abs((second.d_objective - first.d_objective) @ (x_1 - x))
+    expected = (second.d_constraints[0] * logits) @ (x_1 - x) / curvature if renews else before.length
+    assert after.length == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("beta", [1.0, 8.0, 64.0, 512.0])
