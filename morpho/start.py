@@ -30,6 +30,7 @@ from morpho.transfer import transfer
 
 LEAST = 1e-3  #: of a designed cell that is not taken as it was: what is zero would stay zero under OC
 CLOSE = 1e-6  #: of a volume, relative, that counts as met
+NEAR = 0.2  #: logarithm of a factor around that of the volumes within which the one to scale by mostly is
 MOST = 1e3  #: that a design is scaled up by before its void is filled, too
 
 
@@ -186,11 +187,17 @@ def with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array, 
     def of(logarithm: float) -> float:
         return miss(at(float(np.exp(logarithm))))
 
-    low, high = np.log(1e-6), np.log(2 * MOST)
+    least, most = np.log(1e-6), np.log(2 * MOST)
+    near = np.clip(-np.log(max(1e-9, 1 + before)), least + NEAR, most - NEAR)
+    low, high = near - NEAR, near + NEAR
     if of(low) >= 0:
-        return at(np.exp(low)), [note]
-    if of(high) <= 0:
-        return at(np.exp(high)), [note]
+        low, high = least, low
+        if of(low) >= 0:
+            return at(np.exp(low)), [note]
+    elif of(high) <= 0:
+        low, high = high, most
+        if of(high) <= 0:
+            return at(np.exp(high)), [note]
     x = at(float(np.exp(optimize.brentq(of, low, high, xtol=CLOSE))))
     scaled = f"; scaled from the volume fraction {(1 + before) * wanted:.4g} to {wanted:g}"
     return x, [note + (scaled if abs(before) > FEASIBLE else "")]

@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PERCEPTRON = ROOT / "tests" / "reference" / "dni_digits.py"
-FIXED = ["optimizer.tolerance=0", "optimizer.objective_tolerance=0", "optimizer.levels=[]"]
+FIXED = ["optimizer.kind=oc", "optimizer.tolerance=0", "optimizer.objective_tolerance=0", "optimizer.levels=[]"]
 FIXED += ["solver.rtol=1e-5", "material.penalty=3"]
 SEEDS = 3
 #: how it is called in the table -> processes, argument of the perceptron

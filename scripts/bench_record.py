@@ -25,7 +25,7 @@ RADII = (1.5, 1.35, 1.25, 1.2)  #: of the stages, in cells
 RECORD = {80: (93.57, "24.5 (loop below 6)"), 320: (94.76, "138"), 384: (94.97, "213")}
 SOURCES = ("exact", "exact 1e-1", "secant", "onsg")
 OWN = ("optimizer.kind=simpl", "optimizer.stage_tolerance=2e-3")
-OWN += ("optimizer.levels=[{coarser: 4, until: 15}, {coarser: 2, until: 30}]",)
+OWN += ("optimizer.levels=[{coarser: 2, until: 30}]",)
 TITLES = {False: "As the record has it", True: "With SiMPL, stages that end once flat, and coarser grids first"}
 Record = dict[str, Any]
 

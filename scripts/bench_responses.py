@@ -37,6 +37,7 @@ SIZES = {
             "design.filter.radius": "0.03",
             "optimizer.max_iterations": "40",
             "optimizer.levels": "[]",
+            "optimizer.kind": "oc",
             "gradient.source": "exact",
         },
     ),

@@ -58,7 +58,8 @@ def problem_of(name: str, cells: tuple[int, ...], iterations: int, radius: float
     """A ready problem on a grid; from a run it takes the final penalty at once."""
     path = ROOT / "problems" / f"{name}.yaml"
     texts = [f"mesh.box.cells={list(cells)}", f"design.filter.radius={radius}", "gradient={source: exact}"]
-    texts += [f"optimizer.max_iterations={iterations}", "solver={rtol: 1e-5}", "optimizer.levels=[]"]
+    texts += [f"optimizer.max_iterations={iterations}", "solver={rtol: 1e-5}"]
+    texts += ["optimizer.levels=[]", "optimizer.kind=oc"]
     if start is not None:
         penalty = load_problem(path).material.penalty
         last = penalty.max if isinstance(penalty, Continuation) else penalty
