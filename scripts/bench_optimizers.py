@@ -71,8 +71,8 @@ force for a full step. Seconds are of the processor.
 - MMA ended below OC in eight cases, too; below SiMPL on the projected cantilever, and twice on the MBB beam.
 - Without its move limit SiMPL won the projected cantilever back, and lost the plain one to OC by 1.6 %.
 - All are local optima, and no update is the best everywhere. At 1.4 to 17 million elements, with penalties that rise,
-  SiMPL ended 2 to 6 % below OC on every problem ([sources](sources.md)). OC stays the default: it takes 24 to 48
-  bytes per cell less, and a step costs less.
+  SiMPL ended 2 to 6 % below OC on all four ready problems ([sources](sources.md)). OC stays the default: it takes 24
+  to 48 bytes per cell less, and a step costs less.
 
 """
 STAGES = f"""
@@ -82,8 +82,8 @@ The problem of the [record](record.md) at k = {K}, {2 * K**3:,} elements, with i
 time once the objective changed by less than `optimizer.stage_tolerance` over five designs. f.u is that of an exact
 solve of the last design.
 
-With 2e-3 there are 36 to 43 % fewer designs with exact gradients, 18 to 21 % fewer with secant; f.u changes by 0.12 % at
-most. 1e-2 costs OC up to 0.4 %.
+With 2e-3 there are 36 to 43 % fewer designs with exact gradients, 18 to 21 % fewer with secant; f.u changes by 0.12 %
+at most. 1e-2 costs OC up to 0.4 %.
 
 """
 HEAD = (
