@@ -54,9 +54,7 @@ def fields(problem: Problem, dim: int, cells: float) -> list[Field]:
     if problem.update == "mma":
         found.append(Field("designs and asymptotes of MMA, its approximation", 100, False, True, "the update"))
     if problem.update == "simpl":
-        found.append(
-            Field("design and derivatives that SiMPL goes back to", 24, True, True, "until the next exact one")
-        )
+        found.append(Field("what SiMPL measures the next step by", 24, True, True, "until the next step"))
     if not registry.uses_blocks(problem.gradient.source):
         return found
     return found + _of_blocks(problem, c, cases, states, dim, cells)
@@ -77,6 +75,8 @@ def _of_blocks(problem: Problem, c: int, cases: int, states: int, dim: int, cell
         Field("displacements of the blocks", 8 * c * states / size, True, True, "the run"),
         Field("those at the last exact design", 8 * c * states / size, cells <= FEW, True, "until the next exact one"),
     ]
+    if problem.update == "simpl":
+        found.append(Field("what SiMPL went on from there", 24, True, True, "until the next exact one"))
     if cells <= FEW:
         found.append(Field("coarse energies, float32", 4 * cases, True, False, "a step"))
     if _stays(c, cells / size):
