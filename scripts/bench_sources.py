@@ -191,18 +191,14 @@ TITLES = {
     "rules": "With rules of making, to black and white, 110 iterations",
     "all": "Every source",
 }
-OLDER = "Measured before loose solves took a third less time."
 SAID = {
     "levels": "As `optimizer.levels` of the problem files says. Seconds include the coarser grid.",
     "short": "The penalty rises every 6 iterations.",
     "simpl": "As the problem files are. The yardstick of these rows is SiMPL, too; at a glance it is OC on one grid.",
     "simpl_short": "The penalty rises every 5 iterations.",
-    "set": OLDER,
-    "bracket": OLDER,
-    "rules": OLDER,
-    "quality": f"{OLDER} The same supports and loads on coarser grids, with a filter radius of two of the coarser "
+    "quality": "The same supports and loads on coarser grids, with a filter radius of two of the coarser "
     "cells. The cantilever is another box, too. So these objectives are not to be compared with those above.",
-    "all": f"{OLDER} Single runs, from the first of the three starts above. The beam goes on to its stopping rule.",
+    "all": "Single runs, from the first of the three starts above. The beam goes on to its stopping rule.",
 }
 HEAD = (
     "\n| problem | design variables | source | exact objective | against exact 1e-5 | in 0 and 1 | pieces | seconds "
@@ -223,8 +219,8 @@ def tables(figures: dict[str, list[Record]]) -> str:
         "- **Quality** is an exact objective within 0.5 % of its last one, with all constraints met.\n"
         "- **In 0 and 1** is the compliance of the thresholded design of equal volume, **pieces** what that hangs "
         "together in.\n"
-        "- Rows `onsg` at 65k elements, of the bracket and of every source are of the network that a run trains "
-        "(`form: anchored`). The others are of the one that ships with morpho.\n"
+        "- Rows `onsg` of the beam in 2-D are of the network that a run trains (`form: anchored`). The others are of "
+        "the one that ships with morpho.\n"
     )
     text += across(figures)
     for part, title in TITLES.items():
