@@ -15,9 +15,9 @@ from morpho.errors import InputError
 from morpho.fem import engine
 from morpho.gradients import registry
 from morpho.interfaces import Array
-from morpho.late import optimize
 from morpho.mesh import Mesh, VoxelMesh, build_mesh, voxel_mesh, voxelized
 from morpho.mesh.fingerprint import fingerprint
+from morpho.optimizers.one_constraint import by_secants, find_zero
 from morpho.parallel import global_dot, on_root, raise_together
 from morpho.parts import Parts
 from morpho.problem import Problem, load_problem
@@ -30,7 +30,7 @@ from morpho.transfer import transfer
 
 LEAST = 1e-3  #: of a designed cell that is not taken as it was: what is zero would stay zero under OC
 CLOSE = 1e-6  #: of a volume, relative, that counts as met
-NEAR = 0.2  #: logarithm of a factor around that of the volumes within which the one to scale by mostly is
+NOTHING = 1e-6  #: that a design is scaled down to at most
 MOST = 1e3  #: that a design is scaled up by before its void is filled, too
 
 
@@ -184,20 +184,11 @@ def with_volume(parts: Parts, x: Array, exact: bool, note: str) -> tuple[Array, 
         grown = np.minimum(1.0, x * min(s, MOST))
         return np.array(passive.apply(grown + max(0.0, s / MOST - 1) * (1 - grown))[0])
 
-    def of(logarithm: float) -> float:
-        return miss(at(float(np.exp(logarithm))))
+    def off(s: float) -> tuple[float, float]:
+        value = miss(at(s))
+        return value, (1 + value) / s
 
-    least, most = np.log(1e-6), np.log(2 * MOST)
-    near = np.clip(-np.log(max(1e-9, 1 + before)), least + NEAR, most - NEAR)
-    low, high = near - NEAR, near + NEAR
-    if of(low) >= 0:
-        low, high = least, low
-        if of(low) >= 0:
-            return at(np.exp(low)), [note]
-    elif of(high) <= 0:
-        low, high = high, most
-        if of(high) <= 0:
-            return at(np.exp(high)), [note]
-    x = at(float(np.exp(optimize.brentq(of, low, high, xtol=CLOSE))))
-    scaled = f"; scaled from the volume fraction {(1 + before) * wanted:.4g} to {wanted:g}"
+    near = 1 / max(1 + before, NOTHING)
+    x = at(find_zero(by_secants(off), NOTHING, 2 * MOST, near, CLOSE, CLOSE, reach=4.0))
+    scaled = f"; scaled from the volume fraction {(1 + before) * wanted:.4g} to {(1 + miss(x)) * wanted:.4g}"
     return x, [note + (scaled if abs(before) > FEASIBLE else "")]
